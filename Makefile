@@ -1,0 +1,140 @@
+# ngx_llm: builds the NGINX module, the engine and the tools into build/.
+# `make help` lists the targets. Variants: SAN=asan|tsan builds into build/SAN.
+
+SHELL    := /bin/bash
+CC       ?= gcc
+SAN      ?=
+BUILD    := build$(if $(SAN),/$(SAN))
+PREFIX   ?= /usr/local
+MODULES  ?= /usr/lib/nginx/modules
+OPT      ?= -O2
+WARN     := -Wall -Wextra -Wpointer-arith -Wshadow -Wstrict-prototypes \
+            -Wmissing-prototypes -Wvla -Werror -Wno-unused-parameter
+SANFLAGS_asan := -fsanitize=address,undefined -fno-omit-frame-pointer \
+                 -fno-sanitize-recover=undefined
+SANFLAGS_tsan := -fsanitize=thread -fno-omit-frame-pointer
+SANFLAGS := $(SANFLAGS_$(SAN))
+CFLAGS   := -std=gnu11 -g $(OPT) $(WARN) -fno-math-errno -ffp-contract=off \
+            -pthread -D_GNU_SOURCE -I. $(SANFLAGS)
+LDFLAGS  := -pthread $(SANFLAGS)
+LDLIBS   := -ljansson -lpcre2-8 -lxxhash -lm
+
+# Every room's sources; main.c and the programs in util/ have a main().
+LIB_SRC  := $(sort $(filter-out engine/main.c, $(wildcard engine/*.c)) \
+            $(wildcard engine/*/*.c engine/*/*/*.c kernels/*.c kernels/cpu/*.c kernels/null/*.c))
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
+LIB      := $(BUILD)/libllm.a
+UTIL_SRC := $(wildcard util/*.c)
+UTIL_BIN := $(UTIL_SRC:util/%.c=$(BUILD)/llm-%)
+TEST_SRC := $(wildcard t/*/*.c)
+TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
+
+.PHONY: all build engine module tests run test test-asan test-tsan bench \
+        goldens install clean format format-check help
+all: build
+
+help:
+	@echo 'make run           install what is missing, build, fetch the default'
+	@echo '                   model, serve on http://127.0.0.1:8080'
+	@echo '                   (PORT=, MODEL=file.gguf, ENGINE_OPTIONS=)'
+	@echo 'make test          install what the tests need, build, prove -r t'
+	@echo 'make test-asan     the same under ASan and UBSan'
+	@echo 'make test-tsan     the same of the engine under TSan'
+	@echo 'make build         everything into build/'
+	@echo 'make bench         figures beside llama.cpp: build/bench.json'
+	@echo 'make install       PREFIX=/usr/local, DESTDIR='
+	@echo 'make format-check  the style; make format mends it'
+	@echo 'make goldens       expected values anew (torch and the like)'
+	@echo 'make clean'
+	@echo 'Variables: NGINX_SRC=dir builds into that NGINX, see util/build-module'
+
+build: engine $(UTIL_BIN) module
+engine: $(BUILD)/ngx-llm-engine
+tests: $(TEST_BIN)
+
+# NGINX's own build rules make the module; it has its own dependencies.
+module:
+	@util/build-module
+
+run:
+	@util/deps build fetch
+	@$(MAKE) --no-print-directory -j$(shell nproc) build
+	@util/run
+
+test:
+	@util/deps test
+	@util/fetch-model smollm2-135m > /dev/null
+	@$(MAKE) --no-print-directory -j$(shell nproc) build tests
+	prove -r t
+
+test-asan:
+	@util/deps test
+	@util/fetch-model smollm2-135m > /dev/null
+	@$(MAKE) --no-print-directory -j$(shell nproc) module
+	@$(MAKE) --no-print-directory -j$(shell nproc) SAN=asan engine tests
+	@util/build-nginx-san
+	SAN=asan LLM_BUILD=build/asan prove -r t
+
+test-tsan:
+	@util/deps test
+	@util/fetch-model smollm2-135m > /dev/null
+	@$(MAKE) --no-print-directory -j$(shell nproc) module
+	@$(MAKE) --no-print-directory -j$(shell nproc) SAN=tsan engine tests
+	SAN=tsan LLM_BUILD=build/tsan prove -r t
+
+bench:
+	@util/deps bench
+	@$(MAKE) --no-print-directory -j$(shell nproc) build
+	@util/bench
+
+goldens:
+	@util/deps goldens
+	@util/goldens
+
+FORMATTED = $(shell git ls-files '*.c' '*.h' '*.cu' '*.cuh')
+format:
+	@clang-format -i $(FORMATTED)
+format-check:
+	@clang-format --dry-run -Werror $(FORMATTED)
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/ngx-llm \
+	    $(DESTDIR)$(MODULES)
+	install -m 755 $(BUILD)/ngx-llm-engine $(DESTDIR)$(PREFIX)/sbin/
+	install -m 644 $(BUILD)/ngx_http_llm_module.so $(DESTDIR)$(MODULES)/
+	install -m 644 conf.d/*.conf README.md LICENSE \
+	    $(DESTDIR)$(PREFIX)/share/ngx-llm/
+
+# Instruction sets by file suffix: chosen at run time, see kernels/cpu.
+$(BUILD)/obj/kernels/%_avx2.o: CFLAGS += -mavx2 -mfma -mf16c
+$(BUILD)/obj/kernels/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl \
+    -mavx512dq -mavx512vnni -mfma -mf16c
+$(BUILD)/obj/kernels/%_avx512bf16.o: CFLAGS += -mavx512f -mavx512bw \
+    -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -mfma -mf16c
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIB): $(LIB_OBJ)
+	@rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/ngx-llm-engine: $(BUILD)/obj/engine/main.o $(LIB)
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/llm-%: $(BUILD)/obj/util/%.o $(LIB)
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/t/%: $(BUILD)/obj/t/%.o $(LIB)
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+clean:
+	rm -rf build
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+.SECONDARY:

@@ -1,0 +1,312 @@
+/*
+ * ngx-llm-engine: options, then serve_run() until a signal says so.
+ */
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "engine/serve/serve.h"
+
+#define MAIN_VERSION "0.1.0"
+
+typedef struct {
+    const char *name;
+    int         code;
+    const char *arg; /* NULL: takes none */
+    const char *help;
+} option_t;
+
+enum {
+    OPT_SOCKET = 1,
+    OPT_SOCKET_MODE,
+    OPT_MODEL_ROOT,
+    OPT_MANIFEST,
+    OPT_MEMORY,
+    OPT_THREADS,
+    OPT_KERNELS,
+    OPT_ACT,
+    OPT_NULL,
+    OPT_LINGER,
+    OPT_QUEUE,
+    OPT_BATCH,
+    OPT_ROWS,
+    OPT_CHUNK,
+    OPT_FRONTS,
+    OPT_LOAD_WAIT,
+    OPT_LOG,
+    OPT_VERSION,
+    OPT_HELP
+};
+
+static const option_t options[] = {
+    {"socket", OPT_SOCKET, "PATH",
+     "where workers connect (/run/ngx-llm/engine.sock)"},
+    {"socket-mode", OPT_SOCKET_MODE, "MODE",
+     "the socket's mode: who may use the engine (0660)"},
+    {"model-root", OPT_MODEL_ROOT, "DIR",
+     "weight files are opened below this folder only (.)"},
+    {"manifest", OPT_MANIFEST, "FILE",
+     "models to load without NGINX's asking, as JSON"},
+    {"memory", OPT_MEMORY, "SIZE",
+     "arena of weights and KV pages: 8g, 512m (half of the RAM)"},
+    {"threads", OPT_THREADS, "N", "compute threads (one per physical core)"},
+    {"kernels", OPT_KERNELS, "ISA", "auto, scalar, avx2, avx512 (auto)"},
+    {"act", OPT_ACT, "MODE",
+     "activations in matrix products: int8, f32 (int8)"},
+    {"null-model", OPT_NULL, NULL,
+     "tokens that cost nothing, to measure the path"},
+    {"model-linger", OPT_LINGER, "SECONDS",
+     "how long weights stay that nobody names (60)"},
+    {"queue", OPT_QUEUE, "N", "requests that may wait (1024)"},
+    {"batch", OPT_BATCH, "N", "sequences at once (64)"},
+    {"rows", OPT_ROWS, "N", "tokens of a step at most (512)"},
+    {"chunk", OPT_CHUNK, "N",
+     "prefill tokens of a step while others decode (128)"},
+    {"fronts", OPT_FRONTS, "N", "threads that parse requests (2)"},
+    {"load-wait", OPT_LOAD_WAIT, "MS",
+     "how long a request waits for a loading model (2000)"},
+    {"log-level", OPT_LOG, "LEVEL",
+     "error, warn, notice, info, debug (notice)"},
+    {"version", OPT_VERSION, NULL, "print the version"},
+    {"help", OPT_HELP, NULL, "print this"},
+};
+
+static int  main_options(int argc, char **argv, serve_options_t *opt);
+static int  main_option(int code, const char *arg, serve_options_t *opt);
+static int  main_number(const char *arg, uint64_t min, uint64_t max,
+                        uint32_t *value);
+static int  main_size(const char *arg, uint64_t *value);
+static int  main_word(const char *arg, const char *const *words, int *value);
+static void main_help(void);
+
+
+int
+main(int argc, char **argv)
+{
+    serve_options_t opt = {.socket = "/run/ngx-llm/engine.sock",
+                           .socket_mode = 0660,
+                           .model_root = ".",
+                           .linger_ms = 60000,
+                           .queue = 1024,
+                           .batch = 64,
+                           .rows = 512,
+                           .chunk = 128,
+                           .fronts = 2,
+                           .load_wait_ms = 2000};
+    int             rc;
+
+    rc = main_options(argc, argv, &opt);
+    if (rc) {
+        return rc < 0 ? 2 : 0;
+    }
+
+    if (opt.memory == 0) {
+        opt.memory = (uint64_t) sysconf(_SC_PHYS_PAGES)
+                     * (uint64_t) sysconf(_SC_PAGESIZE) / 2;
+    }
+
+    if (opt.rows < opt.batch) {
+        opt.rows = opt.batch;
+    }
+
+    return serve_run(&opt) < 0 ? 1 : 0;
+}
+
+
+/* 0: go on, 1: all is said, -EINVAL: wrong, and said so. */
+
+static int
+main_options(int argc, char **argv, serve_options_t *opt)
+{
+    struct option list[llm_countof(options) + 1] = {0};
+    size_t        i;
+    int           code, rc;
+
+    for (i = 0; i < llm_countof(options); i++) {
+        list[i] =
+            (struct option){options[i].name,
+                            options[i].arg ? required_argument : no_argument,
+                            NULL, options[i].code};
+    }
+
+    while ((code = getopt_long(argc, argv, "", list, NULL)) != -1) {
+        if (code == '?') {
+            fprintf(stderr, "try --help\n");
+            return -EINVAL;
+        }
+
+        rc = main_option(code, optarg, opt);
+        if (rc == -EINVAL) {
+            fprintf(stderr, "wrong value \"%s\" of --%s; try --help\n", optarg,
+                    options[code - 1].name);
+        }
+
+        if (rc) {
+            return rc;
+        }
+    }
+
+    if (optind < argc) {
+        fprintf(stderr, "unexpected argument \"%s\"; try --help\n",
+                argv[optind]);
+        return -EINVAL;
+    }
+
+    return 0;
+}
+
+
+static int
+main_option(int code, const char *arg, serve_options_t *opt)
+{
+    static const char *const isas[] = {"auto", "scalar", "avx2", "avx512",
+                                       NULL};
+    static const char *const acts[] = {"int8", "f32", NULL};
+    static const char *const levels[] = {"error", "warn",  "notice",
+                                         "info",  "debug", NULL};
+    uint32_t                 n;
+    char                    *end;
+    int                      word = 0, rc;
+
+    switch (code) {
+    case OPT_SOCKET:
+        opt->socket = arg;
+        return strlen(arg) < 108 ? 0 : -EINVAL;
+    case OPT_SOCKET_MODE:
+        opt->socket_mode = (mode_t) strtoul(arg, &end, 8);
+        return *end || end == arg || opt->socket_mode > 0777 ? -EINVAL : 0;
+    case OPT_MODEL_ROOT:
+        opt->model_root = arg;
+        return *arg ? 0 : -EINVAL;
+    case OPT_MANIFEST:
+        opt->manifest = arg;
+        return 0;
+    case OPT_MEMORY:
+        return main_size(arg, &opt->memory);
+    case OPT_THREADS:
+        return main_number(arg, 1, 1024, &opt->threads);
+    case OPT_KERNELS:
+        rc = main_word(arg, isas, &word);
+        opt->isa = (k_isa_t) word;
+        return rc;
+    case OPT_ACT:
+        rc = main_word(arg, acts, &word);
+        opt->act = (k_act_mode_t) word;
+        return rc;
+    case OPT_NULL:
+        opt->null_model = 1;
+        return 0;
+    case OPT_LINGER:
+        rc = main_number(arg, 0, 4000000, &n);
+        opt->linger_ms = n * 1000;
+        return rc;
+    case OPT_QUEUE:
+        return main_number(arg, 1, 1000000, &opt->queue);
+    case OPT_BATCH:
+        return main_number(arg, 1, 4096, &opt->batch);
+    case OPT_ROWS:
+        return main_number(arg, 1, 65536, &opt->rows);
+    case OPT_CHUNK:
+        return main_number(arg, 1, 65536, &opt->chunk);
+    case OPT_FRONTS:
+        return main_number(arg, 1, SERVE_FRONTS_MAX, &opt->fronts);
+    case OPT_LOAD_WAIT:
+        return main_number(arg, 0, 3600000, &opt->load_wait_ms);
+    case OPT_LOG:
+        rc = main_word(arg, levels, &word);
+        llm_log_level(word);
+        return rc;
+    case OPT_VERSION:
+        printf("ngx-llm-engine %s\n", MAIN_VERSION);
+        return 1;
+    default:
+        main_help();
+        return 1;
+    }
+}
+
+
+static int
+main_number(const char *arg, uint64_t min, uint64_t max, uint32_t *value)
+{
+    unsigned long long v;
+    char              *end;
+
+    errno = 0;
+    v = strtoull(arg, &end, 10);
+
+    if (errno || end == arg || *end || *arg == '-' || v < min || v > max) {
+        *value = (uint32_t) min;
+        return -EINVAL;
+    }
+
+    *value = (uint32_t) v;
+
+    return 0;
+}
+
+
+/* As NGINX writes sizes: bytes, or with k, m, g. */
+
+static int
+main_size(const char *arg, uint64_t *value)
+{
+    unsigned long long v;
+    char              *end;
+    int                shift;
+
+    errno = 0;
+    v = strtoull(arg, &end, 10);
+
+    if (errno || end == arg || *arg == '-' || v == 0 || v > (1ull << 44)) {
+        return -EINVAL;
+    }
+
+    shift = *end == 'k' || *end == 'K'   ? 10
+            : *end == 'm' || *end == 'M' ? 20
+            : *end == 'g' || *end == 'G' ? 30
+                                         : 0;
+
+    if (*end && (shift == 0 || end[1] || v > (1ull << 44) >> shift)) {
+        return -EINVAL;
+    }
+
+    *value = v << shift;
+
+    return 0;
+}
+
+
+static int
+main_word(const char *arg, const char *const *words, int *value)
+{
+    int i;
+
+    for (i = 0; words[i]; i++) {
+        if (strcmp(arg, words[i]) == 0) {
+            *value = i;
+            return 0;
+        }
+    }
+
+    return -EINVAL;
+}
+
+
+static void
+main_help(void)
+{
+    char   left[40];
+    size_t i;
+
+    printf("ngx-llm-engine: serves language models to NGINX's workers\n\n");
+
+    for (i = 0; i < llm_countof(options); i++) {
+        snprintf(left, sizeof(left), "--%s%s%s", options[i].name,
+                 options[i].arg ? " " : "",
+                 options[i].arg ? options[i].arg : "");
+        printf("  %-24s %s\n", left, options[i].help);
+    }
+}

@@ -1,0 +1,209 @@
+/*
+ * Loading a model: on a thread of its own, at nice 15, beside whatever serves.
+ * It fills a version_t that nobody else reads until it is in the mailbox, but
+ * for `progress`.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <xxhash.h>
+#include "engine/serve/serve.h"
+
+#define LOADER_NICE 15
+
+static void *loader_main(void *data);
+static int   loader_run(version_t *v);
+static int   loader_template(version_t *v, const gguf_t *g);
+static void  loader_fingerprint(version_t *v, const gguf_t *g);
+static int   loader_progress(void *data, double done);
+
+
+int
+loader_start(version_t *v)
+{
+    pthread_attr_t attr;
+    pthread_t      thread;
+    int            rc;
+
+    atomic_fetch_add(&v->refs, 1);
+    atomic_fetch_add(&v->serve->loading, 1);
+
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    rc = pthread_create(&thread, &attr, loader_main, v);
+    pthread_attr_destroy(&attr);
+
+    if (rc) {
+        atomic_fetch_sub(&v->refs, 1);
+        atomic_fetch_sub(&v->serve->loading, 1);
+    }
+
+    return -rc;
+}
+
+
+static void *
+loader_main(void *data)
+{
+    version_t *v = data;
+    serve_t   *s = v->serve;
+
+    setpriority(PRIO_PROCESS, (id_t) gettid(), LOADER_NICE);
+
+    if (loader_run(v) < 0) {
+        atomic_store(&v->state, VERSION_FAILED);
+    }
+
+    close(v->fd);
+    v->fd = -1;
+
+    pthread_mutex_lock(&s->mail_lock);
+    v->mail_next = s->mail_loaded;
+    s->mail_loaded = v;
+    pthread_mutex_unlock(&s->mail_lock);
+
+    serve_wake(s);
+    atomic_fetch_sub(&v->refs, 1);
+    atomic_fetch_sub(&s->loading, 1);
+
+    return NULL;
+}
+
+
+static int
+loader_run(version_t *v)
+{
+    model_params_t params;
+    serve_t       *s = v->serve;
+    gguf_t        *g;
+    uint64_t       start = llm_now_ns();
+    int            rc;
+
+    log_notice("model %s: loading, %.1f MB", v->weights,
+               (double) v->size / 1e6);
+
+    rc = gguf_open_fd(v->fd, &g, v->error, sizeof(v->error));
+    if (rc < 0) {
+        return rc;
+    }
+
+    params = (model_params_t){.ops = s->ops,
+                              .be = s->be,
+                              .context = v->context,
+                              .limits = {.rows = s->opt.rows,
+                                         .seqs = s->opt.batch,
+                                         .logits = s->opt.rows},
+                              .progress = loader_progress,
+                              .data = v};
+
+    rc = vocab_open(g, &v->vocab, v->error, sizeof(v->error));
+
+    if (rc == 0) {
+        rc = loader_template(v, g);
+    }
+
+    if (rc == 0) {
+        rc = s->opt.null_model ? model_load_null(
+                 &params, (uint32_t) text_vocab_size(v->vocab.tokenizer),
+                 &v->model, v->error)
+                               : model_load(g, &params, &v->model, v->error);
+    }
+
+    if (rc == 0
+        && text_vocab_size(v->vocab.tokenizer) > v->model->prog.n_vocab) {
+        snprintf(v->error, sizeof(v->error),
+                 "the tokenizer has %zu tokens, the model %u",
+                 text_vocab_size(v->vocab.tokenizer), v->model->prog.n_vocab);
+        rc = -EINVAL;
+    }
+
+    if (rc == 0) {
+        loader_fingerprint(v, g);
+        log_notice("model %s: ready in %.2f s: %s, %s, %.1f M parameters, "
+                   "context %u, %u KV pages of %u tokens",
+                   v->weights, (double) (llm_now_ns() - start) / 1e9,
+                   v->model->arch, v->model->file_type,
+                   (double) v->model->n_params / 1e6, v->model->context,
+                   v->model->n_pages, K_PAGE_TOKENS);
+    }
+
+    gguf_close(g);
+
+    return rc;
+}
+
+
+/* A template that we cannot compile leaves a model without chat. */
+
+static int
+loader_template(version_t *v, const gguf_t *g)
+{
+    gguf_str_t src;
+    int        rc;
+
+    if (gguf_get_str(g, "tokenizer.chat_template", &src) < 0) {
+        return 0;
+    }
+
+    rc = chat_template_compile(src.data, src.len, &v->template,
+                               v->template_error, sizeof(v->template_error));
+    if (rc < 0) {
+        log_error("model %s: chat template: %s", v->weights, v->template_error);
+    }
+
+    return rc == -ENOMEM ? rc : 0;
+}
+
+
+/* Weights are in the model's; tokenizer and template join them. */
+
+static void
+loader_fingerprint(version_t *v, const gguf_t *g)
+{
+    XXH128_canonical_t canon;
+    XXH3_state_t      *h;
+    const char        *bytes;
+    gguf_str_t         src;
+    size_t             i, len;
+
+    h = XXH3_createState();
+    if (h == NULL) {
+        return;
+    }
+
+    XXH3_128bits_reset(h);
+
+    for (i = 0; i < text_vocab_size(v->vocab.tokenizer); i++) {
+        bytes = text_token_bytes(v->vocab.tokenizer, (int32_t) i, &len);
+        XXH3_128bits_update(h, &len, sizeof(len));
+        XXH3_128bits_update(h, bytes, len);
+    }
+
+    if (gguf_get_str(g, "tokenizer.chat_template", &src) == 0) {
+        XXH3_128bits_update(h, src.data, src.len);
+    }
+
+    XXH128_canonicalFromHash(&canon, XXH3_128bits_digest(h));
+    memcpy(v->model->fingerprint + 16, &canon, 16);
+    XXH3_freeState(h);
+
+    for (i = 0; i < 5; i++) {
+        snprintf(v->fingerprint + (i ? 3 + 2 * i : 0),
+                 sizeof(v->fingerprint) - 3 - 2 * i, i ? "%02x" : "fp_%02x",
+                 v->model->fingerprint[i] ^ v->model->fingerprint[16 + i]);
+    }
+}
+
+
+static int
+loader_progress(void *data, double done)
+{
+    version_t *v = data;
+
+    atomic_store(&v->progress, (unsigned) (done * 1000));
+
+    return v->serve->stopping;
+}

@@ -1,0 +1,393 @@
+/*
+ * The io thread's loop: it waits for the listening socket, connections, their
+ * doorbells, the mailbox and signals, and leads what comes to its place.
+ *
+ * Nothing here blocks but epoll_wait().  Idle, it wakes once a second for the
+ * heartbeat.  After each turn every connection with new records is rung once,
+ * so that a step costs one doorbell, not one a token.
+ */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include "engine/serve/serve.h"
+
+/* epoll's data: a pointer to a connection, bit 0: its socket; or this. */
+#define SERVE_FD(fd) ((uint64_t) (uint32_t) (fd) << 2 | 2)
+
+#define SERVE_EVENTS  64
+#define SERVE_TICK_MS 1000
+#define SERVE_BUSY_MS 50 /* while something has a deadline */
+#define SERVE_STOP_MS 5000
+
+static int  serve_open(serve_t *s);
+static void serve_close(serve_t *s);
+static int  serve_watch(serve_t *s, int fd);
+static void serve_loop(serve_t *s);
+static void serve_mail(serve_t *s);
+static int  serve_idle_ms(serve_t *s);
+static int  serve_manifest_file(serve_t *s);
+
+
+int
+serve_run(const serve_options_t *opt)
+{
+    serve_t *s;
+    int      rc;
+
+    s = calloc(1, sizeof(serve_t));
+    if (s == NULL) {
+        return -ENOMEM;
+    }
+
+    s->opt = *opt;
+    s->epoll = s->listen = s->wake = s->signals = -1;
+    s->slots = LLM_SLOTS_DEFAULT;
+
+    rc = serve_open(s);
+    if (rc == 0) {
+        serve_loop(s);
+    }
+
+    serve_close(s);
+    free(s);
+
+    return rc;
+}
+
+
+static int
+serve_open(serve_t *s)
+{
+    sched_config_t sc;
+    k_config_t     kc;
+    sigset_t       set;
+    char           err[K_ERR_MAX];
+    int            rc;
+
+    pthread_mutex_init(&s->mail_lock, NULL);
+    pthread_mutex_init(&s->front_lock, NULL);
+    pthread_mutex_init(&s->models_lock, NULL);
+    pthread_cond_init(&s->front_cond, NULL);
+    s->front_tail = &s->front_head;
+    metrics_init(&s->metrics);
+
+    if (getrandom(&s->boot, sizeof(s->boot), 0) != sizeof(s->boot)) {
+        s->boot = llm_now_ns();
+    }
+
+    /* Every thread inherits the mask: signals come by the descriptor only. */
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGQUIT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    s->ops = s->opt.null_model ? &k_backend_null : &k_backend_cpu;
+    kc = (k_config_t){.threads = s->opt.threads,
+                      .isa = s->opt.isa,
+                      .act = s->opt.act,
+                      .memory = s->opt.memory,
+                      .nice = 10};
+
+    rc = s->ops->open(&kc, &s->be, err);
+    if (rc < 0) {
+        log_error("backend %s: %s", s->ops->name, err);
+        return rc;
+    }
+
+    log_notice("backend %s: %s", s->ops->name, s->ops->describe(s->be));
+
+    sc = (sched_config_t){.max_seqs = s->opt.batch,
+                          .max_rows = s->opt.rows,
+                          .chunk = s->opt.chunk,
+                          .max_queue = s->opt.queue,
+                          .events = back_events,
+                          .data = s};
+
+    LLM_TRY(sched_new(&sc, &s->sched));
+
+    s->epoll = epoll_create1(EPOLL_CLOEXEC);
+    s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+
+    if (s->epoll < 0 || s->wake < 0 || s->signals < 0) {
+        log_error("epoll, eventfd or signalfd failed: %s", strerror(errno));
+        return -errno;
+    }
+
+    LLM_TRY(models_init(s));
+    LLM_TRY(front_start(s));
+    LLM_TRY(sched_start(s->sched));
+    LLM_TRY(serve_manifest_file(s));
+
+    s->listen = llm_ipc_listen(s->opt.socket, s->opt.socket_mode);
+    if (s->listen < 0) {
+        rc = s->listen;
+        s->listen = -1;
+        log_error("listening on %s failed: %s%s", s->opt.socket, strerror(-rc),
+                  rc == -EADDRINUSE ? "; another engine answers there" : "");
+        return rc;
+    }
+
+    LLM_TRY(serve_watch(s, s->listen));
+    LLM_TRY(serve_watch(s, s->wake));
+    LLM_TRY(serve_watch(s, s->signals));
+
+    log_notice("engine %d listens on %s", (int) getpid(), s->opt.socket);
+
+    return 0;
+}
+
+
+static int
+serve_watch(serve_t *s, int fd)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = SERVE_FD(fd)};
+
+    if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &ev) < 0) {
+        log_error("epoll_ctl failed: %s", strerror(errno));
+        return -errno;
+    }
+
+    return 0;
+}
+
+
+/* --manifest: as if a worker had named these models and stayed. */
+
+static int
+serve_manifest_file(serve_t *s)
+{
+    char  err[K_ERR_MAX];
+    buf_t text = {0};
+    FILE *f;
+    char *p;
+    int   rc;
+
+    s->local.serve = s;
+
+    if (s->opt.manifest == NULL) {
+        return 0;
+    }
+
+    f = fopen(s->opt.manifest, "re");
+    if (f == NULL) {
+        rc = -errno;
+        log_error("%s: %s", s->opt.manifest, strerror(errno));
+        return rc;
+    }
+
+    while ((p = buf_room(&text, 4096)) != NULL) {
+        size_t n = fread(p, 1, 4096, f);
+
+        text.len += n;
+        if (n == 0 || text.len > LLM_MANIFEST_MAX) {
+            break;
+        }
+    }
+
+    fclose(f);
+
+    rc = models_manifest(&s->local, text.data, text.len, err);
+    if (rc < 0) {
+        log_error("%s: %s", s->opt.manifest, err);
+    }
+
+    buf_free(&text);
+
+    return rc;
+}
+
+
+static void
+serve_close(serve_t *s)
+{
+    conn_t *c;
+
+    if (s->sched) {
+        sched_end(s->sched); /* joins the loop: no event comes after this */
+    }
+
+    front_stop(s);
+    serve_mail(s);
+
+    for (c = s->conns; c; c = c->next) {
+        if (!c->dead) {
+            conn_kill(c, NULL, 0);
+        }
+    }
+
+    serve_mail(s);
+    conn_sweep(s);
+    models_free(s);
+
+    if (s->live) {
+        log_error("%u requests were left over", s->live);
+    }
+
+    if (s->listen >= 0) {
+        close(s->listen);
+        unlink(s->opt.socket);
+    }
+
+    if (s->be) {
+        s->ops->close(s->be);
+    }
+
+    if (s->epoll >= 0) {
+        close(s->epoll);
+    }
+    if (s->wake >= 0) {
+        close(s->wake);
+    }
+    if (s->signals >= 0) {
+        close(s->signals);
+    }
+
+    free(s->events);
+    free(s->events_spare);
+}
+
+
+static void
+serve_loop(serve_t *s)
+{
+    struct signalfd_siginfo si;
+    struct epoll_event      ev[SERVE_EVENTS];
+    uint64_t                now, tick = 0;
+    conn_t                 *c;
+    int                     i, n;
+
+    while (!s->stopping) {
+        n = epoll_wait(s->epoll, ev, SERVE_EVENTS, serve_idle_ms(s));
+        if (n < 0 && errno != EINTR) {
+            log_error("epoll_wait failed: %s", strerror(errno));
+            return;
+        }
+
+        for (i = 0; i < n; i++) {
+            if (ev[i].data.u64 == SERVE_FD(s->listen)) {
+                while (conn_accept(s) == 0) {
+                    /* void */
+                }
+
+            } else if (ev[i].data.u64 == SERVE_FD(s->signals)) {
+                while (read(s->signals, &si, sizeof(si)) == sizeof(si)) {
+                    log_notice("signal %u: shutting down", si.ssi_signo);
+                    s->stopping = 1;
+                }
+
+            } else if (!(ev[i].data.u64 & 2)) {
+                /* A connection: its lowest bit tells socket from doorbell. */
+                c = (conn_t *) (uintptr_t) (ev[i].data.u64 & ~(uint64_t) 1);
+
+                if (c->dead) {
+                    continue;
+                }
+
+                if (ev[i].data.u64 & 1) {
+                    conn_socket(c);
+                } else {
+                    conn_read(c);
+                }
+            }
+        }
+
+        serve_mail(s);
+
+        now = llm_now_ns();
+        if (now - tick > SERVE_BUSY_MS * 1000000ull) {
+            tick = now;
+            req_expire(s, now);
+            models_tick(s, now);
+            conn_status(s, now);
+        }
+
+        send_flush(s);
+        conn_sweep(s);
+    }
+}
+
+
+static int
+serve_idle_ms(serve_t *s)
+{
+    return s->live || s->state_ns ? SERVE_BUSY_MS : SERVE_TICK_MS;
+}
+
+
+void
+serve_wake(serve_t *s)
+{
+    uint64_t one = 1;
+
+    /* Pairs with the exchange in serve_mail(): one write a turn is enough. */
+    if (atomic_exchange(&s->woken, 1) == 0) {
+        if (write(s->wake, &one, sizeof(one)) < 0) {
+            return;
+        }
+    }
+}
+
+
+static void
+serve_mail(serve_t *s)
+{
+    back_event_t *events;
+    version_t    *v, *vnext;
+    uint32_t      n, cap;
+    uint64_t      count;
+    req_t        *r, *next, *rev;
+
+    if (atomic_exchange(&s->woken, 0)) {
+        while (read(s->wake, &count, sizeof(count)) > 0) {
+            /* void */
+        }
+    }
+
+    pthread_mutex_lock(&s->mail_lock);
+
+    r = s->mail;
+    s->mail = NULL;
+    v = s->mail_loaded;
+    s->mail_loaded = NULL;
+
+    events = s->events;
+    n = s->n_events;
+    cap = s->cap_events;
+    s->events = s->events_spare;
+    s->cap_events = s->cap_spare;
+    s->n_events = 0;
+    s->events_spare = events;
+    s->cap_spare = cap;
+
+    pthread_mutex_unlock(&s->mail_lock);
+
+    back_take(s, events, n);
+
+    for (rev = NULL; r; r = next) {
+        next = r->next;
+        r->next = rev;
+        rev = r;
+    }
+
+    for (r = rev; r; r = next) {
+        next = r->next;
+        r->next = NULL;
+        req_front_done(r);
+    }
+
+    for (; v; v = vnext) {
+        vnext = v->mail_next;
+        v->mail_next = NULL;
+        models_loaded(v);
+    }
+}

@@ -1,0 +1,506 @@
+/*
+ * Matrix products for AVX-512 with VNNI: 16 rows of w in the lanes.
+ *
+ * A block of 16 rows x 32 inputs is unpacked once into 8 registers of
+ * unsigned bytes and meets the rows of the activation tile, K_ROWS at a time
+ * so that VPDPBUSD's latency is hidden; its second operand is broadcast from
+ * memory by the instruction itself.  Bytes are stored with 128 added, which
+ * is subtracted again as 128 * sum of q.
+ *
+ * Written in the operations of vec512.h; t/kernels/gemm.c compiles the same
+ * source with them emulated (K_VEC512_EMULATE; the table is then called
+ * k_gemm_vec512).  Called on any thread; no state.
+ */
+
+#include <string.h>
+
+#include "kernels/cpu/gemm_kernel.h"
+#include "kernels/cpu/vec512.h"
+
+#define K_LANES  16
+#define K_ROWS   8 /* of x at a time, integers */
+#define K_GROUPS 4 /* groups that the f32 product takes at once */
+#define k_inline static inline __attribute__((always_inline))
+
+
+/* A format as a constant, by which the compiler makes its kernel. */
+typedef struct {
+    k_store_t store;
+    int       off; /* off * sum of q is subtracted */
+    int       subs;
+    int       wide;
+    int       min;
+} k_shape_t;
+
+typedef struct {
+    v5i u[8];
+    v5f scale[2];
+    v5f min;
+} k_regs_t;
+
+
+static void k_v512_int8(const k_job_t *job);
+static void k_v512_f32(const k_job_t *job);
+static void k_v512_quantize(const k_act_t *a, uint32_t from, uint32_t to);
+static void k_v512_f32_groups(const k_job_t *job, const k_format_t *f,
+                              uint32_t n, uint32_t groups);
+static void k_v512_unpack(const k_format_t *f, const uint8_t *rec, float *w);
+
+
+#ifdef K_VEC512_EMULATE
+extern const k_gemm_ops_t k_gemm_vec512;
+const k_gemm_ops_t        k_gemm_vec512 = {
+#else
+const k_gemm_ops_t k_gemm_avx512 = {
+#endif
+    K_ISA_AVX512, K_LANES, k_v512_int8, k_v512_f32, k_v512_quantize,
+};
+
+
+k_inline v5f
+k_scales(const uint8_t *p, int i, int wide)
+{
+    return wide ? v5f_load(p + i * 64) : v5f_load_f16(p + i * 32);
+}
+
+
+/* Writes up to 16 outputs of row m from n on. */
+
+k_inline void
+k_store(const k_job_t *job, uint32_t m, uint32_t n, v5f acc)
+{
+    float   *out, tmp[K_LANES];
+    uint32_t i;
+
+    out = job->out + m * job->ld + n;
+
+    if (n + K_LANES <= job->n_to) {
+        if (job->bias) {
+            acc = v5f_add(acc, v5f_load(job->bias + n));
+        }
+
+        if (job->flags & K_GEMM_ADD) {
+            acc = v5f_add(v5f_load(out), acc);
+        }
+
+        v5f_store(out, acc);
+        return;
+    }
+
+    v5f_store(tmp, acc);
+
+    for (i = 0; i < job->n_to - n; i++) {
+        if (job->bias) {
+            tmp[i] += job->bias[n + i];
+        }
+
+        out[i] = job->flags & K_GEMM_ADD ? out[i] + tmp[i] : tmp[i];
+    }
+}
+
+
+k_inline void
+k_load(const uint8_t *rec, const k_shape_t s, k_regs_t *r)
+{
+    int            i;
+    v5i            v, low;
+    const uint8_t *p;
+
+    low = v5i_set32(0x0f0f0f0f);
+    p = rec + (s.store == K_NIBBLES ? 16 : 32) * K_LANES;
+
+#pragma GCC unroll 8
+    for (i = 0; i < 8; i++) {
+        if (s.store == K_NIBBLES) {
+            v = v5i_load(rec + i % 4 * 64);
+            r->u[i] = v5i_and(i < 4 ? v : v5i_shr(v, 4), low);
+
+        } else {
+            r->u[i] = v5i_load(rec + i * 64);
+        }
+    }
+
+    r->scale[0] = k_scales(p, 0, s.wide);
+
+    if (s.subs == 2) {
+        r->scale[1] = k_scales(p, 1, s.wide);
+    }
+
+    if (s.min) {
+        r->min = k_scales(p, s.subs, s.wide);
+    }
+}
+
+
+/* acc[j] += the product of one block with row j of x, j < rows. */
+
+k_inline void
+k_step(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, v5f *acc,
+       const int rows)
+{
+    int i, j, k, n;
+    v5i dot[K_ROWS];
+    v5f t, sum;
+
+    n = 8 / s.subs;
+
+#pragma GCC unroll 2
+    for (i = 0; i < s.subs; i++) {
+
+#pragma GCC unroll 8
+        for (k = i * n; k < (i + 1) * n; k++) {
+#pragma GCC unroll 8
+            for (j = 0; j < rows; j++) {
+                dot[j] = v5i_dot(k == i * n ? v5i_zero() : dot[j], r->u[k],
+                                 q[j].q + k * 4);
+            }
+        }
+
+#pragma GCC unroll 8
+        for (j = 0; j < rows; j++) {
+            sum = v5f_set(s.subs == 2 ? q[j].h[i] : q[j].sum);
+            t = v5f_from_i(dot[j]);
+
+            if (s.off) {
+                /* exact: integers below 2^24 */
+                t = v5f_fnma(v5f_set((float) s.off), sum, t);
+            }
+
+            t = s.min ? v5f_fma(r->scale[i], t, v5f_mul(r->min, sum))
+                      : v5f_mul(r->scale[i], t);
+
+            acc[j] = v5f_fma(t, v5f_set(q[j].d), acc[j]);
+        }
+    }
+}
+
+
+/* `rows` rows whose accumulators lie at p. */
+
+k_inline void
+k_rows(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, float *p,
+       const int rows)
+{
+    int j;
+    v5f acc[K_ROWS];
+
+#pragma GCC unroll 8
+    for (j = 0; j < rows; j++) {
+        acc[j] = v5f_load(p + j * K_LANES);
+    }
+
+    k_step(r, s, q, acc, rows);
+
+#pragma GCC unroll 8
+    for (j = 0; j < rows; j++) {
+        v5f_store(p + j * K_LANES, acc[j]);
+    }
+}
+
+
+k_inline void
+k_many(const k_job_t *job, const k_shape_t s)
+{
+    float          acc[K_TILE_MAX * K_LANES] __attribute__((aligned(64)));
+    uint32_t       n, m, b, blocks;
+    k_regs_t       r;
+    const k_q8_t  *q;
+    const uint8_t *rec;
+
+    blocks = job->w->cols / K_BLOCK;
+
+    for (n = job->n_from; n < job->n_to; n += K_LANES) {
+        rec = k_group(job->w, n);
+        memset(acc, 0, job->m * K_LANES * sizeof(float));
+
+        for (b = 0; b < blocks; b++) {
+            k_load(rec, s, &r);
+            rec += job->w->record;
+            q = job->q + b * job->stride;
+
+            for (m = 0; m + K_ROWS <= job->m; m += K_ROWS) {
+                k_rows(&r, s, q + m, acc + m * K_LANES, K_ROWS);
+            }
+
+            if (m + 4 <= job->m) {
+                k_rows(&r, s, q + m, acc + m * K_LANES, 4);
+                m += 4;
+            }
+
+            for (; m < job->m; m++) {
+                k_rows(&r, s, q + m, acc + m * K_LANES, 1);
+            }
+        }
+
+        for (m = 0; m < job->m; m++) {
+            k_store(job, m, n, v5f_load(acc + m * K_LANES));
+        }
+    }
+}
+
+
+/* One row: the accumulator stays in its register. */
+
+k_inline void
+k_one(const k_job_t *job, const k_shape_t s)
+{
+    v5f            acc;
+    uint32_t       n, b, blocks;
+    k_regs_t       r;
+    const k_q8_t  *q;
+    const uint8_t *rec;
+
+    blocks = job->w->cols / K_BLOCK;
+
+    for (n = job->n_from; n < job->n_to; n += K_LANES) {
+        rec = k_group(job->w, n);
+        acc = v5f_set(0);
+        q = job->q;
+
+        for (b = 0; b < blocks; b++) {
+            k_load(rec, s, &r);
+            k_step(&r, s, q, &acc, 1);
+            rec += job->w->record;
+            q += job->stride;
+        }
+
+        k_store(job, 0, n, acc);
+    }
+}
+
+
+#define k_v512_kernel(name, ...)                                               \
+    static void k_v512_##name(const k_job_t *job)                              \
+    {                                                                          \
+        const k_shape_t s = {__VA_ARGS__};                                     \
+                                                                               \
+        if (job->m == 1) {                                                     \
+            k_one(job, s);                                                     \
+        } else {                                                               \
+            k_many(job, s);                                                    \
+        }                                                                      \
+    }
+
+/* name, store, off, subs, wide, min */
+k_v512_kernel(q4_0, K_NIBBLES, 8, 1, 0, 0)
+    k_v512_kernel(q4_1, K_NIBBLES, 0, 1, 0, 1)
+        k_v512_kernel(q4_k, K_NIBBLES, 0, 1, 1, 1)
+            k_v512_kernel(q8_0, K_BYTES, 128, 1, 0, 0)
+                k_v512_kernel(q5_1, K_BYTES, 128, 1, 0, 1)
+                    k_v512_kernel(q5_k, K_BYTES, 128, 1, 1, 1)
+                        k_v512_kernel(q6_k, K_BYTES, 128, 2, 1, 0)
+
+
+                            static void k_v512_int8(const k_job_t *job)
+{
+    switch (job->w->type) {
+
+    case K_Q4_0:
+        k_v512_q4_0(job);
+        return;
+
+    case K_Q4_1:
+        k_v512_q4_1(job);
+        return;
+
+    case K_Q4_K:
+        k_v512_q4_k(job);
+        return;
+
+    case K_Q5_0:
+    case K_Q8_0:
+        /* the same packed form */
+        k_v512_q8_0(job);
+        return;
+
+    case K_Q5_1:
+        k_v512_q5_1(job);
+        return;
+
+    case K_Q5_K:
+        k_v512_q5_k(job);
+        return;
+
+    case K_Q6_K:
+        k_v512_q6_k(job);
+        return;
+
+    default:
+        return;
+    }
+}
+
+
+/* A record as floats: w[k * 16 + r]. */
+
+static void
+k_v512_unpack(const k_format_t *f, const uint8_t *rec, float *w)
+{
+    int            k, shift;
+    v5f            t, min;
+    v5i            v;
+    const uint8_t *p;
+
+    if (f->store == K_PLAIN) {
+        for (k = 0; k < K_BLOCK; k++) {
+            t = f->type == K_F16
+                    ? v5f_load_f16(rec + k * 32)
+                    : v5f_from_bits(v5i_shl(v5i_load16(rec + k * 32), 16));
+            v5f_store(w + k * K_LANES, t);
+        }
+
+        return;
+    }
+
+    p = rec + k_record_scales(f, K_LANES);
+    min = f->min ? k_scales(p, f->subs, f->wide) : v5f_set(0);
+
+    for (k = 0; k < K_BLOCK; k++) {
+        shift = k % 4 * 8;
+
+        if (f->store == K_NIBBLES) {
+            v = v5i_load(rec + k % 16 / 4 * 64);
+            v = v5i_shr(v, shift + (k < 16 ? 0 : 4));
+            v = v5i_and(v, v5i_set32(15));
+            v = v5i_sub(v, v5i_set32(f->off));
+
+        } else {
+            v = v5i_load(rec + k / 4 * 64);
+            v = v5i_xor(v, v5i_set32((int) 0x80808080));
+            v = v5i_sar(v5i_shl(v, 24 - shift), 24);
+        }
+
+        t = k_scales(p, k * f->subs / K_BLOCK, f->wide);
+        t = v5f_mul(t, v5f_from_i(v));
+
+        if (f->min) {
+            t = v5f_add(t, min);
+        }
+
+        v5f_store(w + k * K_LANES, t);
+    }
+}
+
+
+/*
+ * `rows` (1 .. 4) rows of x, `groups` groups of w, `size` inputs: enough
+ * chains of sums at once to hide the latency of FMA, each in the order of k.
+ */
+
+k_inline void
+k_f32_tile(float *acc, const float *const *w, const float *x, size_t x_ld,
+           uint32_t size, const int rows, const int groups)
+{
+    int      i, g;
+    v5f      sum[4][K_GROUPS], v;
+    uint32_t k;
+
+#pragma GCC unroll 4
+    for (i = 0; i < rows; i++) {
+#pragma GCC unroll 4
+        for (g = 0; g < groups; g++) {
+            sum[i][g] = v5f_load(acc + (i * K_GROUPS + g) * K_LANES);
+        }
+    }
+
+    for (k = 0; k < size; k++) {
+#pragma GCC unroll 4
+        for (g = 0; g < groups; g++) {
+            v = v5f_load(w[g] + k * K_LANES);
+#pragma GCC unroll 4
+            for (i = 0; i < rows; i++) {
+                sum[i][g] = v5f_fma(v, v5f_set(x[i * x_ld + k]), sum[i][g]);
+            }
+        }
+    }
+
+#pragma GCC unroll 4
+    for (i = 0; i < rows; i++) {
+#pragma GCC unroll 4
+        for (g = 0; g < groups; g++) {
+            v5f_store(acc + (i * K_GROUPS + g) * K_LANES, sum[i][g]);
+        }
+    }
+}
+
+
+static void
+k_v512_f32_groups(const k_job_t *job, const k_format_t *f, uint32_t n,
+                  uint32_t groups)
+{
+    float    acc[K_TILE_MAX * K_GROUPS * K_LANES] __attribute__((aligned(64)));
+    float    piece[K_GROUPS][K_BLOCK * K_LANES] __attribute__((aligned(64)));
+    float   *p;
+    size_t   at;
+    uint32_t m, g, k, size, rows;
+    const float   *w[K_GROUPS], *x;
+    const uint8_t *rec;
+
+    memset(acc, 0, job->m * K_GROUPS * K_LANES * sizeof(float));
+
+    for (k = 0, at = 0; k < job->w->cols; k += size, at += job->w->record) {
+        size = job->w->cols - k < K_BLOCK ? job->w->cols - k : K_BLOCK;
+
+        for (g = 0; g < groups; g++) {
+            rec = k_group(job->w, n + g * K_LANES) + at;
+
+            if (f->type == K_F32) {
+                w[g] = (const float *) rec;
+
+            } else {
+                k_v512_unpack(f, rec, piece[g]);
+                w[g] = piece[g];
+            }
+        }
+
+        for (m = 0; m < job->m; m += rows) {
+            p = acc + m * K_GROUPS * K_LANES;
+            x = job->x + m * job->x_ld + k;
+            rows = m + 4 <= job->m ? 4 : 1;
+
+            if (groups == K_GROUPS && rows == 4) {
+                k_f32_tile(p, w, x, job->x_ld, size, 4, K_GROUPS);
+
+            } else if (groups == K_GROUPS) {
+                k_f32_tile(p, w, x, job->x_ld, size, 1, K_GROUPS);
+
+            } else if (rows == 4) {
+                k_f32_tile(p, w, x, job->x_ld, size, 4, 1);
+
+            } else {
+                k_f32_tile(p, w, x, job->x_ld, size, 1, 1);
+            }
+        }
+    }
+
+    for (m = 0; m < job->m; m++) {
+        for (g = 0; g < groups; g++) {
+            k_store(job, m, n + g * K_LANES,
+                    v5f_load(acc + (m * K_GROUPS + g) * K_LANES));
+        }
+    }
+}
+
+
+static void
+k_v512_f32(const k_job_t *job)
+{
+    uint32_t          n, groups;
+    const k_format_t *f;
+
+    f = k_format(job->w->type);
+
+    for (n = job->n_from; n < job->n_to; n += groups * K_LANES) {
+        groups = n + K_GROUPS * K_LANES <= job->n_to ? K_GROUPS : 1;
+        k_v512_f32_groups(job, f, n, groups);
+    }
+}
+
+
+/* Too little work to deserve code of its own: a CPU with VNNI has AVX2. */
+
+static void
+k_v512_quantize(const k_act_t *a, uint32_t from, uint32_t to)
+{
+    k_gemm_avx2.quantize(a, from, to);
+}

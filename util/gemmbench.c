@@ -1,0 +1,634 @@
+/*
+ * llm-gemmbench: the CPU's matrix kernels alone, against what the machine
+ * gives in the same run: its peak of integer dot products (all rows of x in
+ * registers, no memory) and its speed of reading (a buffer as large as the
+ * matrix).
+ *
+ *     llm-gemmbench [--threads N] [--isa NAME] [--types Q4_1,Q8_0] [--all]
+ *                   [--m 1,64] [--model default|1b] [--f32] [--json]
+ *
+ * A point runs for some 15 ms three times, the best counts; the whole takes
+ * less than 30 s.  Progress goes to stderr, the table (or, with --json, a
+ * list as `make bench` takes it) to stdout.  Exit status: 0, 2 for usage, 1
+ * for want of memory.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "kernels/cpu/gemm.h"
+
+#define GB_THREADS_MAX 64
+#define GB_SECONDS     0.015
+#define GB_MACS_MAX    5e9 /* a point that costs more is left out */
+
+
+typedef struct {
+    const char *name;
+    k_type_t    type;
+    int         usual; /* without --all */
+} gb_type_t;
+
+typedef struct {
+    const char *model;
+    uint32_t    rows;
+    uint32_t    cols;
+} gb_shape_t;
+
+typedef struct {
+    uint32_t     threads;
+    k_isa_t      isa;
+    k_act_mode_t mode;
+    int          json;
+    int          all;
+    const char  *types; /* NULL: the usual ones */
+    const char  *ms;
+    const char  *model;
+} gb_conf_t;
+
+/* What all threads of a point do. */
+typedef struct gb_job_s gb_job_t;
+
+struct gb_job_s {
+    double (*once)(const gb_job_t *job, uint32_t thread); /* units done */
+    uint32_t          threads;
+    const k_matrix_t *w;
+    const k_act_t    *a;
+    float            *out;
+    const uint8_t    *data;
+    size_t            size;
+    pthread_barrier_t barrier;
+    double            rate[GB_THREADS_MAX];
+};
+
+typedef struct {
+    gb_job_t *job;
+    uint32_t  index;
+} gb_thread_t;
+
+
+static double gb_now(void);
+static void  *gb_thread(void *data);
+static double gb_run(gb_job_t *job);
+static double gb_gemm(const gb_job_t *job, uint32_t thread);
+static double gb_read(const gb_job_t *job, uint32_t thread);
+static double gb_peak(const gb_job_t *job, uint32_t thread);
+static double gb_peak16(const gb_job_t *job, uint32_t thread);
+static int    gb_listed(const char *list, const char *item);
+static void  *gb_alloc(size_t size);
+static int    gb_matrix(const gb_conf_t *conf, const gb_type_t *type,
+                        const gb_shape_t *shape, double peak, int *first);
+static void gb_report(const gb_conf_t *conf, const char *name, const char *unit,
+                      double ours, double limit, const char *note, int *first);
+static int  gb_options(gb_conf_t *conf, int argc, char **argv);
+
+
+static const gb_type_t gb_types[] = {
+    {"Q4_0", K_Q4_0, 1}, {"Q4_1", K_Q4_1, 1}, {"Q8_0", K_Q8_0, 1},
+    {"Q5_0", K_Q5_0, 0}, {"Q5_1", K_Q5_1, 0}, {"Q4_K", K_Q4_K, 1},
+    {"Q5_K", K_Q5_K, 0}, {"Q6_K", K_Q6_K, 1}, {"F16", K_F16, 1},
+    {"BF16", K_BF16, 0}, {"F32", K_F32, 0},
+};
+
+static const gb_shape_t gb_shapes[] = {
+    {"default", 576, 576},   {"default", 1536, 576}, {"default", 576, 1536},
+    {"default", 49152, 576}, {"1b", 2048, 2048},     {"1b", 5632, 2048},
+};
+
+static const uint32_t gb_ms[] = {1, 4, 16, 64, 512};
+
+
+int
+main(int argc, char **argv)
+{
+    int       first;
+    char      note[64];
+    size_t    i, j;
+    double    peak, peak16;
+    gb_job_t  job;
+    gb_conf_t conf;
+
+    if (gb_options(&conf, argc, argv) != 0) {
+        fprintf(stderr, "usage: llm-gemmbench [--threads N] [--isa scalar|"
+                        "avx2|avx512] [--types LIST] [--all] [--m LIST] "
+                        "[--model default|1b] [--f32] [--json]\n");
+        return 2;
+    }
+
+    memset(&job, 0, sizeof(job));
+    job.threads = conf.threads;
+    job.once = gb_peak;
+    peak = gb_run(&job) / 1e9;
+    job.once = gb_peak16;
+    peak16 = gb_run(&job) / 1e9;
+    first = 1;
+
+    if (conf.json) {
+        printf("[\n");
+
+    } else {
+        printf("%s, %u thread%s, x in %s; peak of integer dot products "
+               "%.0f GOP/s",
+               k_isa_name(conf.isa), conf.threads, conf.threads > 1 ? "s" : "",
+               conf.mode == K_ACT_F32 ? "f32" : "int8", peak);
+
+        if (peak16 > 0) {
+            snprintf(note, sizeof(note), " (sums in 16 bits: %.0f)", peak16);
+            printf("%s", note);
+        }
+
+        printf("\n%-28s %10s %-6s %8s  share of\n", "matrix", "ours", "",
+               "limit");
+    }
+
+    for (i = 0; i < sizeof(gb_types) / sizeof(gb_types[0]); i++) {
+        if (conf.types ? !gb_listed(conf.types, gb_types[i].name)
+                       : !conf.all && !gb_types[i].usual) {
+            continue;
+        }
+
+        fprintf(stderr, "\r%-6s", gb_types[i].name);
+
+        for (j = 0; j < sizeof(gb_shapes) / sizeof(gb_shapes[0]); j++) {
+            if (conf.model && strcmp(conf.model, gb_shapes[j].model) != 0) {
+                continue;
+            }
+
+            fprintf(stderr, ".");
+
+            if (gb_matrix(&conf, &gb_types[i], &gb_shapes[j], peak, &first)
+                != 0) {
+                fprintf(stderr, "llm-gemmbench: out of memory\n");
+                return 1;
+            }
+        }
+    }
+
+    fprintf(stderr, "\r%20s\r", "");
+
+    if (conf.json) {
+        printf("\n]\n");
+    }
+
+    return 0;
+}
+
+
+static int
+gb_options(gb_conf_t *conf, int argc, char **argv)
+{
+    int     i;
+    k_isa_t isa;
+
+    memset(conf, 0, sizeof(*conf));
+    conf->threads = 1;
+    conf->mode = K_ACT_INT8;
+    conf->isa = k_isa_detect();
+
+    for (i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0) {
+            conf->json = 1;
+
+        } else if (strcmp(argv[i], "--all") == 0) {
+            conf->all = 1;
+
+        } else if (strcmp(argv[i], "--f32") == 0) {
+            conf->mode = K_ACT_F32;
+
+        } else if (i + 1 == argc) {
+            return -1;
+
+        } else if (strcmp(argv[i], "--threads") == 0) {
+            conf->threads = (uint32_t) atoi(argv[++i]);
+
+        } else if (strcmp(argv[i], "--types") == 0) {
+            conf->types = argv[++i];
+
+        } else if (strcmp(argv[i], "--m") == 0) {
+            conf->ms = argv[++i];
+
+        } else if (strcmp(argv[i], "--model") == 0) {
+            conf->model = argv[++i];
+
+        } else if (strcmp(argv[i], "--isa") == 0) {
+            i++;
+
+            for (isa = K_ISA_SCALAR; isa <= K_ISA_AVX512; isa++) {
+                if (strcmp(argv[i], k_isa_name(isa)) == 0) {
+                    break;
+                }
+            }
+
+            if (k_isa_resolve(isa, &conf->isa) != 0) {
+                fprintf(stderr, "llm-gemmbench: no %s here\n", argv[i]);
+                return -1;
+            }
+
+        } else {
+            return -1;
+        }
+    }
+
+    return conf->threads >= 1 && conf->threads <= GB_THREADS_MAX ? 0 : -1;
+}
+
+
+/* Is item one of a list "a,b,c"? */
+
+static int
+gb_listed(const char *list, const char *item)
+{
+    size_t n, len;
+
+    len = strlen(item);
+
+    for (;;) {
+        n = strcspn(list, ",");
+
+        if (n == len && strncmp(list, item, n) == 0) {
+            return 1;
+        }
+
+        if (list[n] == '\0') {
+            return 0;
+        }
+
+        list += n + 1;
+    }
+}
+
+
+static double
+gb_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+
+    return (double) t.tv_sec + (double) t.tv_nsec * 1e-9;
+}
+
+
+static void *
+gb_alloc(size_t size)
+{
+    void *p;
+
+    if (posix_memalign(&p, K_ALIGN, size) != 0) {
+        return NULL;
+    }
+
+    memset(p, 1, size);
+
+    return p;
+}
+
+
+/* The best of three times GB_SECONDS, all threads at once. */
+
+static void *
+gb_thread(void *data)
+{
+    int          i;
+    double       start, t, units;
+    gb_job_t    *job;
+    gb_thread_t *self;
+
+    self = data;
+    job = self->job;
+    job->rate[self->index] = 0;
+    job->once(job, self->index);
+
+    for (i = 0; i < 3; i++) {
+        pthread_barrier_wait(&job->barrier);
+        units = 0;
+        start = gb_now();
+
+        do {
+            units += job->once(job, self->index);
+            t = gb_now() - start;
+        } while (t < GB_SECONDS);
+
+        if (units / t > job->rate[self->index]) {
+            job->rate[self->index] = units / t;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* Units a second of all threads. */
+
+static double
+gb_run(gb_job_t *job)
+{
+    double      sum;
+    uint32_t    i;
+    pthread_t   ids[GB_THREADS_MAX];
+    gb_thread_t threads[GB_THREADS_MAX];
+
+    pthread_barrier_init(&job->barrier, NULL, job->threads);
+
+    for (i = 0; i < job->threads; i++) {
+        threads[i].job = job;
+        threads[i].index = i;
+
+        if (i > 0 && pthread_create(&ids[i], NULL, gb_thread, &threads[i])) {
+            abort();
+        }
+    }
+
+    gb_thread(&threads[0]);
+
+    for (i = 1; i < job->threads; i++) {
+        pthread_join(ids[i], NULL);
+    }
+
+    pthread_barrier_destroy(&job->barrier);
+
+    for (i = 0, sum = 0; i < job->threads; i++) {
+        sum += job->rate[i];
+    }
+
+    return sum;
+}
+
+
+static double
+gb_gemm(const gb_job_t *job, uint32_t thread)
+{
+    uint32_t from, to, g, slices;
+
+    g = k_matrix_granule(job->w);
+    slices = (job->w->rows + g - 1) / g;
+    from = slices * thread / job->threads * g;
+    to = slices * (thread + 1) / job->threads * g;
+    to = to > job->w->rows ? job->w->rows : to;
+
+    k_gemm(job->w, job->a, 0, job->a->rows, from, to, job->out, job->w->rows,
+           NULL, 0);
+
+    return 2.0 * (to - from) * job->w->cols * job->a->rows;
+}
+
+
+static double
+gb_read(const gb_job_t *job, uint32_t thread)
+{
+    size_t          i, from, to;
+    uint64_t        s[8];
+    const uint64_t *p;
+
+    p = (const uint64_t *) job->data;
+    from = job->size / 64 * thread / job->threads * 8;
+    to = job->size / 64 * (thread + 1) / job->threads * 8;
+    memset(s, 0, sizeof(s));
+
+#if defined(__x86_64__)
+    {
+        __m128i v[4] = {0}; /* 64 bytes a round: two loads a cycle suffice */
+
+        for (i = from; i < to; i += 8) {
+            v[0] = _mm_add_epi64(v[0], _mm_load_si128((void *) (p + i)));
+            v[1] = _mm_add_epi64(v[1], _mm_load_si128((void *) (p + i + 2)));
+            v[2] = _mm_add_epi64(v[2], _mm_load_si128((void *) (p + i + 4)));
+            v[3] = _mm_add_epi64(v[3], _mm_load_si128((void *) (p + i + 6)));
+        }
+
+        v[0] =
+            _mm_add_epi64(_mm_add_epi64(v[0], v[1]), _mm_add_epi64(v[2], v[3]));
+        _mm_storeu_si128((void *) s, v[0]);
+    }
+#else
+    for (i = from; i < to; i += 8) {
+        s[0] += p[i] + p[i + 1];
+        s[1] += p[i + 2] + p[i + 3];
+        s[2] += p[i + 4] + p[i + 5];
+        s[3] += p[i + 6] + p[i + 7];
+    }
+#endif
+
+    __asm__ volatile("" ::"r"(s) : "memory");
+
+    return (double) (to - from) * 8;
+}
+
+
+/*
+ * Integer dot products u8 * s8 into 32 bits, from registers: 2 operations a
+ * product.  10 independent chains.
+ */
+
+#if defined(__x86_64__)
+
+#define GB_ROUNDS 20000
+
+#define gb_ten(x) x(0) x(1) x(2) x(3) x(4) x(5) x(6) x(7) x(8) x(9)
+
+#define gb_vnni(n) "vpdpbusd %%zmm30, %%zmm31, %%zmm" #n "\n\t"
+#define gb_madd(n)                                                             \
+    "vpmaddubsw %%ymm14, %%ymm15, %%ymm12\n\t"                                 \
+    "vpmaddwd %%ymm12, %%ymm13, %%ymm12\n\t"                                   \
+    "vpaddd %%ymm12, %%ymm" #n ", %%ymm" #n "\n\t"
+#define gb_madd16(n)                                                           \
+    "vpmaddubsw %%ymm14, %%ymm15, %%ymm12\n\t"                                 \
+    "vpaddw %%ymm12, %%ymm" #n ", %%ymm" #n "\n\t"
+
+#define gb_low                                                                 \
+    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",    \
+        "xmm9", "xmm12"
+
+
+__attribute__((target("avx512f"))) static double
+gb_peak_vnni(void)
+{
+    int i;
+
+    for (i = 0; i < GB_ROUNDS; i++) {
+        __asm__ volatile(gb_ten(gb_vnni)::: gb_low);
+    }
+
+    return 2.0 * 64 * 10 * GB_ROUNDS;
+}
+
+
+__attribute__((target("avx2"))) static double
+gb_peak_madd(void)
+{
+    int i;
+
+    for (i = 0; i < GB_ROUNDS; i++) {
+        __asm__ volatile(gb_ten(gb_madd)::: gb_low);
+    }
+
+    return 2.0 * 32 * 10 * GB_ROUNDS;
+}
+
+
+__attribute__((target("avx2"))) static double
+gb_peak_madd16(void)
+{
+    int i;
+
+    for (i = 0; i < GB_ROUNDS; i++) {
+        __asm__ volatile(gb_ten(gb_madd16)::: gb_low);
+    }
+
+    return 2.0 * 32 * 10 * GB_ROUNDS;
+}
+
+#endif
+
+
+static double
+gb_peak(const gb_job_t *job, uint32_t thread)
+{
+#if defined(__x86_64__)
+    if (k_isa_detect() == K_ISA_AVX512) {
+        return gb_peak_vnni();
+    }
+
+    if (k_isa_detect() == K_ISA_AVX2) {
+        return gb_peak_madd();
+    }
+#endif
+
+    return 0;
+}
+
+
+/* AVX2 only: pairs of products added up in 16 bits, as 4-bit weights can. */
+
+static double
+gb_peak16(const gb_job_t *job, uint32_t thread)
+{
+#if defined(__x86_64__)
+    if (k_isa_detect() == K_ISA_AVX2) {
+        return gb_peak_madd16();
+    }
+#endif
+
+    return 0;
+}
+
+
+/* All M of one matrix. */
+
+static int
+gb_matrix(const gb_conf_t *conf, const gb_type_t *type, const gb_shape_t *shape,
+          double peak, int *first)
+{
+    char       name[64], m[12];
+    size_t     i, k;
+    double     ours;
+    int64_t    size;
+    float     *x;
+    uint8_t   *src;
+    k_act_t    a;
+    gb_job_t   job;
+    uint32_t   e, bytes;
+    k_matrix_t w;
+
+    k_type_block(type->type, &e, &bytes);
+
+    if (shape->cols % e != 0) {
+        return 0;
+    }
+
+    memset(&job, 0, sizeof(job));
+    size = k_matrix_size(type->type, conf->isa, shape->rows, shape->cols);
+    job.data = gb_alloc((size_t) size);
+    src = gb_alloc((size_t) shape->rows * shape->cols / e * bytes);
+    x = gb_alloc((size_t) 512 * shape->cols * 4);
+    job.out = gb_alloc((size_t) 512 * shape->rows * 4);
+    a.q = gb_alloc(k_act_size(512, shape->cols));
+
+    if (job.data == NULL || src == NULL || x == NULL || job.out == NULL
+        || a.q == NULL) {
+        return -1;
+    }
+
+    for (k = 0; k < (size_t) 512 * shape->cols; k++) {
+        x[k] = (float) (k * 2654435761u % 1000) / 500.0f - 1.0f;
+    }
+
+    k_matrix_init(&w, type->type, conf->isa, shape->rows, shape->cols,
+                  (void *) job.data);
+    k_matrix_pack(&w, src, 0, shape->rows);
+
+    job.threads = conf->threads;
+    job.w = &w;
+    job.a = &a;
+    job.size = (size_t) size;
+
+    for (i = 0; i < sizeof(gb_ms) / sizeof(gb_ms[0]); i++) {
+        snprintf(m, sizeof(m), "%u", gb_ms[i]);
+
+        if ((conf->ms && !gb_listed(conf->ms, m))
+            || (double) gb_ms[i] * shape->rows * shape->cols > GB_MACS_MAX) {
+            continue;
+        }
+
+        k_act_init(&a, conf->mode, a.q, gb_ms[i], shape->cols, x, shape->cols);
+        k_act_quantize(&a, conf->isa, 0, gb_ms[i]);
+        job.once = gb_gemm;
+        ours = gb_run(&job) / 1e9;
+
+        snprintf(name, sizeof(name), "gemm %s %ux%u m=%s", type->name,
+                 shape->rows, shape->cols, m);
+
+        if (gb_ms[i] > 1) {
+            gb_report(conf, name, "GOP/s", ours, peak, "integer peak", first);
+            continue;
+        }
+
+        /* bytes of the matrix, instead of operations */
+        ours *= (double) size / (2.0 * shape->rows * shape->cols);
+        job.once = gb_read;
+        gb_report(conf, name, "GB/s", ours, gb_run(&job) / 1e9, "reading",
+                  first);
+    }
+
+    free((void *) job.data);
+    free(src);
+    free(x);
+    free(job.out);
+    free(a.q);
+
+    return 0;
+}
+
+
+static void
+gb_report(const gb_conf_t *conf, const char *name, const char *unit,
+          double ours, double limit, const char *note, int *first)
+{
+    if (!conf->json) {
+        printf("%-28s %10.1f %-6s %8.1f  %4.0f%% %s\n", name, ours, unit, limit,
+               limit > 0 ? 100 * ours / limit : 0, note);
+        fflush(stdout);
+        return;
+    }
+
+    printf("%s  {\"name\": \"%s\", \"unit\": \"%s\", \"ours\": %.3f, "
+           "\"peer\": null, \"peer_name\": null, \"ratio\": null, ",
+           *first ? "" : ",\n", name, unit, ours);
+
+    if (limit > 0) {
+        printf("\"limit\": %.3f, \"share\": %.4f}", limit, ours / limit);
+    } else {
+        printf("\"limit\": null, \"share\": null}");
+    }
+
+    *first = 0;
+}
