@@ -46,6 +46,8 @@ static ngx_http_llm_engine_t *ngx_http_llm_engine_find(
     ngx_http_llm_main_conf_t *lmcf, ngx_str_t *name);
 static ngx_http_llm_model_t *ngx_http_llm_model_find(
     ngx_http_llm_main_conf_t *lmcf, ngx_str_t *name);
+static ngx_int_t ngx_http_llm_resolve_engine(ngx_conf_t *cf,
+    ngx_http_llm_main_conf_t *lmcf, ngx_uint_t n);
 static ngx_int_t ngx_http_llm_resolve_model(ngx_conf_t *cf,
     ngx_http_llm_main_conf_t *lmcf, ngx_http_llm_model_t *m);
 static ngx_int_t ngx_http_llm_resolve_place(ngx_conf_t *cf,
@@ -82,7 +84,6 @@ ngx_http_llm_engine_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     char                    *rv;
     ngx_str_t               *value;
-    ngx_uint_t               i;
     ngx_http_llm_engine_t   *e, **ep;
 
     value = cf->args->elts;
@@ -131,20 +132,6 @@ ngx_http_llm_engine_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     ngx_conf_init_uint_value(e->queue_max, 512);
-
-    ep = lmcf->engines.elts;
-
-    for (i = 0; i < lmcf->engines.nelts; i++) {
-        if (ep[i]->path.len == e->path.len
-            && ngx_strncmp(ep[i]->path.data, e->path.data, e->path.len) == 0)
-        {
-            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "llm_engine \"%V\" has the socket of \"%V\" in %s:%ui",
-                          &e->name, &ep[i]->name, e->place.file,
-                          e->place.line);
-            return NGX_CONF_ERROR;
-        }
-    }
 
     ep = ngx_array_push(&lmcf->engines);
     if (ep == NULL) {
@@ -527,7 +514,10 @@ ngx_http_llm_model_names(ngx_conf_t *cf, void *obj)
             if (value[j].len == value[i].len
                 && ngx_strcmp(value[j].data, value[i].data) == 0)
             {
-                return "has a name twice";
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "name \"%V\" stands twice in \"names\"",
+                                   &value[i]);
+                return NGX_CONF_ERROR;
             }
         }
 
@@ -749,7 +739,37 @@ ngx_http_llm_resolve(ngx_conf_t *cf)
     for (i = 0; i < lmcf->engines.nelts; i++) {
         e[i]->stall_timeout = lmcf->stall_timeout;
 
-        if (ngx_http_llm_manifest(cf, e[i]) != NGX_OK) {
+        if (ngx_http_llm_resolve_engine(cf, lmcf, i) != NGX_OK
+            || ngx_http_llm_manifest(cf, e[i]) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* An engine of its own for each socket. */
+
+static ngx_int_t
+ngx_http_llm_resolve_engine(ngx_conf_t *cf, ngx_http_llm_main_conf_t *lmcf,
+    ngx_uint_t n)
+{
+    ngx_uint_t              i;
+    ngx_http_llm_engine_t **e;
+
+    e = lmcf->engines.elts;
+
+    for (i = 0; i < n; i++) {
+        if (e[i]->path.len == e[n]->path.len
+            && ngx_strncmp(e[i]->path.data, e[n]->path.data, e[n]->path.len)
+                   == 0)
+        {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "llm_engine \"%V\" has the socket of \"%V\" in %s:%ui",
+                          &e[n]->name, &e[i]->name, e[n]->place.file,
+                          e[n]->place.line);
             return NGX_ERROR;
         }
     }

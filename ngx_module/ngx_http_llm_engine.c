@@ -19,6 +19,9 @@
 
 
 static void ngx_http_llm_engine_connect(ngx_http_llm_engine_t *e);
+static ngx_uint_t ngx_http_llm_engine_level(ngx_http_llm_engine_t *e,
+    int why);
+static const char *ngx_http_llm_engine_refusal(int rc);
 static void ngx_http_llm_engine_retry(ngx_http_llm_engine_t *e);
 static void ngx_http_llm_engine_up(ngx_http_llm_engine_t *e);
 static void ngx_http_llm_engine_lost(ngx_http_llm_engine_t *e);
@@ -110,10 +113,9 @@ ngx_http_llm_engine_connect(ngx_http_llm_engine_t *e)
                          e->complete_ring);
 
     if (rc != 0) {
-        ngx_log_error(e->complained ? NGX_LOG_INFO : NGX_LOG_ERR, e->log, -rc,
+        ngx_log_error(ngx_http_llm_engine_level(e, rc), e->log, -rc,
                       "llm engine \"%V\": connect to unix:%V failed", &e->name,
                       &e->path);
-        e->complained = 1;
         ngx_http_llm_engine_retry(e);
         return;
     }
@@ -131,6 +133,21 @@ ngx_http_llm_engine_connect(ngx_http_llm_engine_t *e)
 }
 
 
+/* What is wrong is worth one line, not one for each attempt. */
+
+static ngx_uint_t
+ngx_http_llm_engine_level(ngx_http_llm_engine_t *e, int why)
+{
+    if (e->complaint == why) {
+        return NGX_LOG_INFO;
+    }
+
+    e->complaint = why;
+
+    return NGX_LOG_ERR;
+}
+
+
 static void
 ngx_http_llm_engine_retry(ngx_http_llm_engine_t *e)
 {
@@ -138,7 +155,8 @@ ngx_http_llm_engine_retry(ngx_http_llm_engine_t *e)
 
     ngx_add_timer(&e->timer, e->pause / 2 + ngx_random() % e->pause);
 
-    e->pause = ngx_min(e->pause * 2, NGX_HTTP_LLM_PAUSE_MAX);
+    e->pause *= 2;
+    e->pause = ngx_min(e->pause, NGX_HTTP_LLM_PAUSE_MAX);
 }
 
 
@@ -166,7 +184,7 @@ ngx_http_llm_engine_up(ngx_http_llm_engine_t *e)
 
     e->state = NGX_HTTP_LLM_UP;
     e->pause = NGX_HTTP_LLM_PAUSE_MIN;
-    e->complained = 0;
+    e->complaint = 0;
     e->manifest_sent = 0;
     e->states = 0;
     e->steps_time = ngx_current_msec;
@@ -373,10 +391,9 @@ ngx_http_llm_engine_sock_handler(ngx_event_t *ev)
             return;
         }
 
-        ngx_log_error(e->complained ? NGX_LOG_INFO : NGX_LOG_ERR, e->log, -rc,
-                      "llm engine \"%V\": refused on unix:%V", &e->name,
-                      &e->path);
-        e->complained = 1;
+        ngx_log_error(ngx_http_llm_engine_level(e, rc), e->log, 0,
+                      "llm engine \"%V\": refused on unix:%V: %s", &e->name,
+                      &e->path, ngx_http_llm_engine_refusal(rc));
         ngx_http_llm_engine_lost(e);
         return;
     }
@@ -400,6 +417,25 @@ ngx_http_llm_engine_sock_handler(ngx_event_t *ev)
     ngx_http_llm_dirty_run(e);
 
     ngx_http_llm_engine_lost(e);
+}
+
+
+static const char *
+ngx_http_llm_engine_refusal(int rc)
+{
+    switch (rc) {
+    case -EPROTONOSUPPORT:
+        return "it speaks another version of the ring, install module and "
+               "engine of one release";
+    case -EBADMSG:
+        return "it does not accept the shared region";
+    case -EUSERS:
+        return "it has too many connections";
+    case -EPIPE:
+        return "it closed the connection";
+    default:
+        return "it is no engine";
+    }
 }
 
 
@@ -440,11 +476,10 @@ ngx_http_llm_engine_timer_handler(ngx_event_t *ev)
     }
 
     if (e->state == NGX_HTTP_LLM_ASKED) {
-        ngx_log_error(e->complained ? NGX_LOG_INFO : NGX_LOG_ERR, e->log,
+        ngx_log_error(ngx_http_llm_engine_level(e, -NGX_ETIMEDOUT), e->log,
                       NGX_ETIMEDOUT,
                       "llm engine \"%V\": no answer on unix:%V", &e->name,
                       &e->path);
-        e->complained = 1;
         ngx_http_llm_engine_lost(e);
     }
 }
@@ -613,7 +648,7 @@ ngx_http_llm_engine_publish(ngx_http_llm_engine_t *e, ngx_uint_t again)
 void
 ngx_http_llm_shutdown_begin(void)
 {
-    ngx_msec_t                timeout;
+    ngx_msec_t                timeout, before;
     ngx_core_conf_t          *ccf;
     ngx_http_llm_main_conf_t *lmcf;
 
@@ -632,7 +667,10 @@ ngx_http_llm_shutdown_begin(void)
     lmcf->shutdown.log = ngx_cycle->log;
     lmcf->shutdown.cancelable = 1;
 
-    ngx_add_timer(&lmcf->shutdown, timeout - ngx_min(timeout / 10 + 1, 100));
+    before = timeout / 10 + 1;
+    before = ngx_min(before, 100);
+
+    ngx_add_timer(&lmcf->shutdown, timeout - before);
 }
 
 

@@ -177,8 +177,9 @@ ngx_http_llm_error_send(ngx_http_request_t *r,
 
     ngx_http_llm_stat(error->stat);
 
-    if (ngx_http_llm_retry_headers(r, error->retry_ms, error->no_retry)
-        != NGX_OK)
+    if (ngx_http_llm_error_note(r, error->type) != NGX_OK
+        || ngx_http_llm_retry_headers(r, error->retry_ms, error->no_retry)
+               != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -261,22 +262,18 @@ ngx_http_llm_fail(ngx_http_llm_ctx_t *ctx, const ngx_http_llm_error_t *error)
 
     r = ctx->request;
 
-    ngx_log_error(error->status >= NGX_HTTP_INTERNAL_SERVER_ERROR ? NGX_LOG_ERR
-                                                                  : NGX_LOG_INFO,
-                  r->connection->log, 0, "llm request failed: %s%s%s",
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "llm request failed: %s%s%s",
                   error->code ? error->code : "", error->code ? ", " : "",
                   error->message);
 
     ctx->aborted = error->aborted;
 
-    if (ctx->error_type.len == 0) {
-        ctx->error_type.data = (u_char *) error->type;
-        ctx->error_type.len = ngx_strlen(error->type);
-    }
-
     /* CANCEL goes before anything that may fail */
 
     ngx_http_llm_detach(ctx);
+
+    (void) ngx_http_llm_error_note(r, error->type);
 
     if (ctx->op == LLM_OP_METRICS) {
         ngx_http_llm_metrics_send(r, NULL);
@@ -379,7 +376,36 @@ ngx_http_llm_core_error(ngx_http_request_t *r, ngx_uint_t status,
     message.data = (u_char *) e->message;
     message.len = ngx_strlen(e->message);
 
+    if (ngx_http_llm_error_note(r, e->type) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_http_llm_error_body(r, body, e->type, e->code, &message);
+}
+
+
+/* For $llm_error_type, of requests that never came to the handler, too. */
+
+ngx_int_t
+ngx_http_llm_error_note(ngx_http_request_t *r, const char *type)
+{
+    ngx_http_llm_ctx_t *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_llm_module);
+
+    if (ctx == NULL) {
+        ctx = ngx_http_llm_ctx_create(r, 0);
+        if (ctx == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (ctx->error_type.len == 0) {
+        ctx->error_type.data = (u_char *) type;
+        ctx->error_type.len = ngx_strlen(type);
+    }
+
+    return NGX_OK;
 }
 
 

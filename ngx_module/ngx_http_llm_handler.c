@@ -68,10 +68,6 @@ ngx_http_llm_pass_handler(ngx_http_request_t *r)
             return rc;
         }
 
-        /* a body that was read earlier is not this request's */
-
-        r->request_body = NULL;
-
         r->main->count++;
         ngx_http_llm_start(ctx);
 

@@ -33,6 +33,7 @@
 #define NGX_HTTP_LLM_SOCKET       "unix:/run/ngx-llm/engine.sock"
 #define NGX_HTTP_LLM_RESPONSE_MAX (64 * 1024 * 1024)
 #define NGX_HTTP_LLM_BUF_SIZE     4096
+#define NGX_HTTP_LLM_BUF_MAX      (256 * 1024)
 #define NGX_HTTP_LLM_SLOTS_MAX    65536
 #define NGX_HTTP_LLM_DEATHS       3
 
@@ -134,6 +135,7 @@ struct ngx_http_llm_engine_s {
     ngx_event_t       turn;  /* posted: there is something to do */
     ngx_log_t        *log;
     ngx_msec_t        pause; /* before the next attempt */
+    int               complaint; /* that stands in the log: -errno, or 0 */
     size_t            manifest_sent;
     u_char           *state_buf; /* MODEL_STATE, as far as it came */
     size_t            state_len;
@@ -156,7 +158,6 @@ struct ngx_http_llm_engine_s {
     unsigned broken : 1;     /* the next turn gives the connection up */
     unsigned states : 1;     /* MODEL_STATE came */
     unsigned credits : 1;    /* a CREDIT did not fit */
-    unsigned complained : 1; /* its absence stands in the log */
     unsigned in_turn : 1;
 };
 
@@ -298,9 +299,9 @@ struct ngx_http_llm_ctx_s {
     unsigned stream : 1;
     unsigned boundary : 1;     /* the last byte ended an event */
     unsigned passed : 1;       /* DATA went to the client */
+    unsigned early : 1;        /* the header goes out before HEAD */
     unsigned late_error : 1;   /* an error's JSON for a started stream */
     unsigned flush_pending : 1;
-    unsigned counted : 1;
 };
 
 
@@ -386,6 +387,7 @@ void ngx_http_llm_fail(ngx_http_llm_ctx_t *ctx,
     const ngx_http_llm_error_t *error);
 ngx_int_t ngx_http_llm_core_error(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *body);
+ngx_int_t ngx_http_llm_error_note(ngx_http_request_t *r, const char *type);
 ngx_int_t ngx_http_llm_send(ngx_http_request_t *r, ngx_uint_t status,
     const char *type, ngx_chain_t *out);
 
@@ -397,7 +399,7 @@ void ngx_http_llm_metrics_send(ngx_http_request_t *r, ngx_chain_t *rest);
 ngx_int_t ngx_http_llm_stats_init(ngx_conf_t *cf,
     ngx_http_llm_main_conf_t *lmcf);
 void ngx_http_llm_stat(ngx_uint_t stat);
-void ngx_http_llm_stat_request(ngx_uint_t op, ngx_uint_t status);
+ngx_int_t ngx_http_llm_log_handler(ngx_http_request_t *r);
 
 /* ngx_http_llm_cors.c */
 ngx_int_t ngx_http_llm_cors_preflight(ngx_http_request_t *r);

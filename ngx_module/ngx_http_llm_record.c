@@ -240,6 +240,12 @@ ngx_http_llm_record_admit(ngx_http_llm_engine_t *e, ngx_http_llm_slot_t *s,
 
     ngx_http_llm_record_keep(ctx, &ctx->answering, &model);
 
+    if (ctx->stream) {
+        ctx->boundary = 1;
+        ctx->last = ngx_current_msec;
+        ngx_http_llm_timer_set(ctx);
+    }
+
     return NGX_OK;
 }
 

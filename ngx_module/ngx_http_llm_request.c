@@ -34,6 +34,7 @@ static const ngx_http_llm_error_t *ngx_http_llm_due(ngx_http_llm_ctx_t *ctx,
 static void ngx_http_llm_due_one(ngx_msec_t passed, ngx_msec_t limit,
     const ngx_http_llm_error_t *what, const ngx_http_llm_error_t **due,
     ngx_msec_t *next);
+static ngx_uint_t ngx_http_llm_pings(ngx_http_llm_ctx_t *ctx);
 static void ngx_http_llm_process(ngx_http_llm_ctx_t *ctx);
 
 
@@ -162,10 +163,12 @@ ngx_http_llm_start(ngx_http_llm_ctx_t *ctx)
     ctx->last = ngx_current_msec;
     ctx->created = ngx_time();
 
-    for (cl = r->request_body ? r->request_body->bufs : NULL; cl;
-         cl = cl->next)
+    if (ctx->op != LLM_OP_MODELS && ctx->op != LLM_OP_METRICS
+        && r->request_body)
     {
-        ctx->body_len += ngx_buf_size(cl->buf);
+        for (cl = r->request_body->bufs; cl; cl = cl->next) {
+            ctx->body_len += ngx_buf_size(cl->buf);
+        }
     }
 
     if (ngx_http_llm_strings(ctx) != NGX_OK) {
@@ -184,9 +187,12 @@ ngx_http_llm_start(ngx_http_llm_ctx_t *ctx)
     ctx->attached = 1;
 
     r->write_event_handler = ngx_http_llm_write_handler;
-    r->read_event_handler = ctx->conf->ignore_client_abort
-                                ? ngx_http_block_reading
-                                : ngx_http_test_reading;
+
+    if (!r->discard_body) {
+        r->read_event_handler = ctx->conf->ignore_client_abort
+                                    ? ngx_http_block_reading
+                                    : ngx_http_test_reading;
+    }
 
     error = ngx_http_llm_enqueue(ctx);
 
@@ -199,8 +205,15 @@ ngx_http_llm_start(ngx_http_llm_ctx_t *ctx)
 
     /* the end of the connection may have come with the body */
 
-    if (!ctx->conf->ignore_client_abort && c->read->ready) {
+    if (ctx->conf->ignore_client_abort) {
+        return;
+    }
+
+    if (c->read->ready) {
         ngx_post_event(c->read, &ngx_posted_events);
+
+    } else if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+        ngx_http_llm_finalize(ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
     }
 }
 
@@ -465,13 +478,12 @@ ngx_http_llm_timer_handler(ngx_event_t *ev)
         return;
     }
 
-    if (ctx->stream && ctx->request->header_sent && ctx->conf->ping_interval
-        && ngx_current_msec - ctx->last >= ctx->conf->ping_interval)
+    if (ngx_http_llm_pings(ctx)
+        && ngx_current_msec - ctx->last >= ctx->conf->ping_interval
+        && ngx_http_llm_ping(ctx) != NGX_OK)
     {
-        if (ngx_http_llm_ping(ctx) != NGX_OK) {
-            ngx_http_run_posted_requests(c);
-            return;
-        }
+        ngx_http_run_posted_requests(c);
+        return;
     }
 
     ngx_http_llm_timer_set(ctx);
@@ -522,16 +534,26 @@ ngx_http_llm_due(ngx_http_llm_ctx_t *ctx, ngx_msec_t *next)
         }
     }
 
-    if (ctx->stream && ctx->request->header_sent && llcf->ping_interval) {
+    if (ngx_http_llm_pings(ctx)) {
         passed = ngx_current_msec - ctx->last;
-        *next = ngx_min(*next, passed < llcf->ping_interval
-                                   ? llcf->ping_interval - passed
-                                   : llcf->ping_interval);
+        passed = passed < llcf->ping_interval ? llcf->ping_interval - passed
+                                              : llcf->ping_interval;
+        *next = ngx_min(*next, passed);
     }
 
     *next = ngx_max(*next, 1);
 
     return due;
+}
+
+
+/* From admission on, whether or not HEAD is there. */
+
+static ngx_uint_t
+ngx_http_llm_pings(ngx_http_llm_ctx_t *ctx)
+{
+    return ctx->stream && ctx->conf->ping_interval
+           && (ctx->admitted || ctx->request->header_sent);
 }
 
 
@@ -549,7 +571,8 @@ ngx_http_llm_due_one(ngx_msec_t passed, ngx_msec_t limit,
         return;
     }
 
-    *next = ngx_min(*next, limit - passed);
+    passed = limit - passed;
+    *next = ngx_min(*next, passed);
 }
 
 

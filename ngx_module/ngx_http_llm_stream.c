@@ -40,7 +40,8 @@ ngx_http_llm_append(ngx_http_llm_ctx_t *ctx, const u_char *p, size_t n)
             return NGX_ERROR;
         }
 
-        part = ngx_min(n, (size_t) (b->end - b->last));
+        part = b->end - b->last;
+        part = ngx_min(part, n);
         b->last = ngx_cpymem(b->last, p, part);
         p += part;
         n -= part;
@@ -74,10 +75,14 @@ ngx_http_llm_buf(ngx_http_llm_ctx_t *ctx, size_t n)
 
         /* those of a stream are used again; the others grow with the answer */
 
-        size = ctx->stream ? NGX_HTTP_LLM_BUF_SIZE
-                           : ngx_max(ngx_max(n, NGX_HTTP_LLM_BUF_SIZE),
-                                     ngx_min((size_t) ctx->total / 2,
-                                             256 * 1024));
+        size = NGX_HTTP_LLM_BUF_SIZE;
+
+        if (!ctx->stream) {
+            size = (size_t) ctx->total / 2;
+            size = ngx_min(size, NGX_HTTP_LLM_BUF_MAX);
+            size = ngx_max(size, NGX_HTTP_LLM_BUF_SIZE);
+            size = ngx_max(size, n);
+        }
 
         b->start = ngx_palloc(ctx->request->pool, size);
         if (b->start == NULL) {
@@ -148,7 +153,7 @@ ngx_http_llm_pump(ngx_http_llm_ctx_t *ctx)
 
     if (!r->header_sent) {
 
-        if (!ctx->headed) {
+        if (!ctx->headed && !ctx->early) {
             return;
         }
 
@@ -343,6 +348,19 @@ ngx_http_llm_ping(ngx_http_llm_ctx_t *ctx)
 
     r = ctx->request;
     ctx->last = ngx_current_msec;
+
+    if (!r->header_sent) {
+
+        /* admitted, but the engine takes its time: what comes is a stream */
+
+        ctx->early = 1;
+        rc = ngx_http_llm_stream_header(ctx);
+
+        if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+            ngx_http_llm_finalize(ctx, rc);
+            return NGX_ERROR;
+        }
+    }
 
     if (!ctx->boundary || ctx->out || ctx->busy || r->connection->buffered) {
         return NGX_OK;

@@ -298,8 +298,7 @@ ngx_http_llm_submit(ngx_http_llm_ctx_t *ctx)
 
     ngx_queue_insert_tail(&e->active, &ctx->queue);
 
-    ctx->body = ctx->request->request_body ? ctx->request->request_body->bufs
-                                           : NULL;
+    ctx->body = ctx->body_len ? ctx->request->request_body->bufs : NULL;
     ctx->body_off = 0;
     ctx->body_left = ctx->body_len;
 
@@ -546,14 +545,13 @@ ngx_http_llm_feed_piece(ngx_http_llm_ctx_t *ctx)
     e = ctx->engine;
     tx = &e->ipc.tx;
 
-    len = ngx_min(LLM_BODY_MAX, llm_ring_payload_max(tx));
-    len = ngx_min((off_t) len, ctx->body_left);
+    len = llm_ring_payload_max(tx);
+    len = ngx_min(len, LLM_BODY_MAX);
+    len = (off_t) len < ctx->body_left ? len : (size_t) ctx->body_left;
 
     space = llm_ring_space(tx);
-
-    if (space < len) {
-        len = ngx_min(len, ngx_max(space, NGX_HTTP_LLM_PIECE_MIN));
-    }
+    space = ngx_max(space, NGX_HTTP_LLM_PIECE_MIN);
+    len = ngx_min(len, space);
 
     rc = llm_ring_reserve(tx, LLM_REC_BODY, len, &p);
 
@@ -603,7 +601,7 @@ ngx_http_llm_body_copy(ngx_http_llm_ctx_t *ctx, u_char *p, size_t len)
             continue;
         }
 
-        n = (size_t) ngx_min(size, (off_t) len);
+        n = size < (off_t) len ? (size_t) size : len;
 
         if (ngx_buf_in_memory(b)) {
             ngx_memcpy(p, b->pos + ctx->body_off, n);

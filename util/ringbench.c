@@ -23,7 +23,7 @@
 #include "engine/ipc/conn.h"
 
 #define ROUNDS    5
-#define LIMIT     0.28 /* seconds for one measurement */
+#define LIMIT     0.22 /* seconds for one measurement */
 #define SMALL     128
 #define EVENTS    16  /* token events in a step */
 #define EVENT_LEN 100 /* bytes of each */
@@ -39,6 +39,8 @@ enum { RING, SOCKET, NOTHING };
 
 typedef struct {
     int       kind;
+    uint8_t   type; /* of records: any that this end may send */
+    uint32_t  slot;
     int       ep;
     int       sock;
     llm_ipc_t ipc;
@@ -192,6 +194,7 @@ chan_open(chan_t *worker, int kind, int pair[2])
     memset(worker, 0, sizeof(*worker));
     worker->kind = kind;
     worker->sock = -1;
+    worker->type = LLM_REC_BODY;
 
     if (kind == RING) {
         if (llm_ipc_connect(&worker->ipc, path, LLM_RING_DEFAULT,
@@ -219,6 +222,8 @@ chan_accept(chan_t *engine, int kind, int pair[2])
     memset(engine, 0, sizeof(*engine));
     engine->kind = kind;
     engine->sock = -1;
+    engine->type = LLM_REC_MODEL_STATE;
+    engine->slot = LLM_SLOT_NONE;
 
     if (kind == RING) {
         if (llm_ipc_accept(&engine->ipc, listener) != 0
@@ -276,14 +281,19 @@ chan_close(chan_t *c)
 static void
 chan_put(chan_t *c, const uint8_t *p, uint32_t len)
 {
+    int       rc;
     llm_rec_t hdr;
 
     if (c->kind == RING) {
-        while (
-            llm_ring_write(&c->ipc.tx, LLM_REC_BODY, 0, 1, 1, p, len, NULL, 0)
-            == -EAGAIN) {
+        while ((rc = llm_ring_write(&c->ipc.tx, c->type, 0, c->slot, 0, p, len,
+                                    NULL, 0))
+               == -EAGAIN) {
             chan_flush(c);
             chan_wait(c);
+        }
+
+        if (rc != 0) {
+            die("llm_ring_write()");
         }
 
         return;
@@ -339,12 +349,18 @@ chan_flush(chan_t *c)
 static int
 chan_get(chan_t *c, uint8_t **p, uint32_t *len)
 {
+    int            rc;
     ssize_t        n;
     llm_rec_t      hdr;
     llm_ring_rec_t rec;
 
     if (c->kind == RING) {
-        if (llm_ring_peek(&c->ipc.rx, &rec) != 1) {
+        rc = llm_ring_peek(&c->ipc.rx, &rec);
+        if (rc < 0) {
+            die("llm_ring_peek()");
+        }
+
+        if (rc == 0) {
             return 0;
         }
 

@@ -19,7 +19,8 @@
 static int      seq_before(const sched_seq_t *a, const sched_seq_t *b);
 static uint32_t seq_pages(uint32_t tokens);
 static void     seq_match(sched_seq_t *q, uint32_t limit);
-static void     seq_match_part(sched_seq_t *q, uint32_t limit);
+static uint32_t seq_match_part(sched_seq_t *q, uint32_t limit, uint32_t need,
+                               uint32_t *len);
 static int      seq_evict(sched_seq_t *q);
 static int      seq_preempt(sched_seq_t *q);
 static void     seq_run(sched_seq_t *q);
@@ -68,7 +69,7 @@ sched_seq_admit(sched_seq_t *q)
 {
     sched_req_t   *r = q->req;
     sched_model_t *m = r->model;
-    uint32_t       limit, need, fresh;
+    uint32_t       limit, need, fresh, part, len = 0;
 
     limit = sched_seq_known(q) - 1;
 
@@ -95,12 +96,19 @@ sched_seq_admit(sched_seq_t *q)
         }
     }
 
+    part = fresh && limit > q->computed ? seq_match_part(q, limit, need, &len)
+                                        : SCHED_NONE;
+
     while (need-- > 0) {
         q->pages[q->n_pages++] = sched_page_take(&m->pages);
     }
 
-    if (fresh && limit > q->computed) {
-        seq_match_part(q, limit);
+    if (part != SCHED_NONE) {
+        m->model->ops->kv_copy(m->model->be, m->model->kv,
+                               q->pages[q->computed / K_PAGE_TOKENS], part,
+                               len);
+        q->computed += len;
+        sched_page_drop(&m->pages, part);
     }
 
     sched_seq_leave(q);
@@ -135,32 +143,36 @@ seq_match(sched_seq_t *q, uint32_t limit)
 }
 
 
-/* Copies what another page shares with the first one to be computed. */
+/*
+ * The page that shares most with the first one to be computed, *len tokens;
+ * held, so that it is not among the `need` pages that are taken next.
+ */
 
-static void
-seq_match_part(sched_seq_t *q, uint32_t limit)
+static uint32_t
+seq_match_part(sched_seq_t *q, uint32_t limit, uint32_t need, uint32_t *len)
 {
-    sched_model_t *m = q->req->model;
+    sched_pages_t *p = &q->req->model->pages;
     int32_t        tokens[K_PAGE_TOKENS];
-    uint32_t       n, page, len, parent, at = q->computed / K_PAGE_TOKENS;
+    uint32_t       n, page, at = q->computed / K_PAGE_TOKENS;
 
     n = limit - q->computed;
     n = n < K_PAGE_TOKENS ? n : K_PAGE_TOKENS;
     sched_seq_tokens(q, q->computed, n, tokens);
-    parent = at ? q->pages[at - 1] : SCHED_NONE;
 
-    page = sched_prefix_part(&m->pages, parent, q->req->group->salt, tokens, n,
-                             &len);
+    page = sched_prefix_part(p, at ? q->pages[at - 1] : SCHED_NONE,
+                             q->req->group->salt, tokens, n, len);
     if (page == SCHED_NONE) {
-        return;
+        return page;
     }
 
-    m->model->ops->kv_copy(m->model->be, m->model->kv, q->pages[at], page, len);
-    q->computed += len;
+    sched_page_hold(p, page);
 
-    /* It was of use: it goes later. */
-    sched_page_hold(&m->pages, page);
-    sched_page_drop(&m->pages, page);
+    if (p->n_free + p->n_lru < need) {
+        sched_page_drop(p, page);
+        return SCHED_NONE;
+    }
+
+    return page;
 }
 
 

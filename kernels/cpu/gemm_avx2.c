@@ -164,33 +164,40 @@ k_load(const uint8_t *rec, const k_shape_t s, k_regs_t *r)
 }
 
 
-/* u[from .. from + n) times q: 8 sums.  In runs that fit into 16 bits. */
+/*
+ * u[from .. from + n) times q: 8 sums.  Two chains of n / 2 products, which
+ * fit into 16 bits; together too, if `flush` is n.
+ */
 
 k_inline __m256i
 k_dot(const __m256i *u, const int8_t *q, int from, int n, int flush)
 {
-    int     i, j;
-    __m256i pairs, sum, ones;
+    int     i, half;
+    __m256i a, b, ones;
 
     ones = _mm256_set1_epi16(1);
-    sum = _mm256_setzero_si256();
+    half = n / 2;
+    u += from;
+    q += from * 4;
+    a = _mm256_maddubs_epi16(u[0], k_bytes4(q));
+    b = _mm256_maddubs_epi16(u[half], k_bytes4(q + half * 4));
 
 #pragma GCC unroll 8
-    for (i = from; i < from + n; i += flush) {
-        pairs = _mm256_maddubs_epi16(u[i], k_bytes4(q + i * 4));
-
-#pragma GCC unroll 8
-        for (j = i + 1; j < i + flush; j++) {
-            pairs = _mm256_add_epi16(
-                pairs, _mm256_maddubs_epi16(u[j], k_bytes4(q + j * 4)));
-            k_in_order(pairs);
-        }
-
-        pairs = _mm256_madd_epi16(pairs, ones);
-        sum = i == from ? pairs : _mm256_add_epi32(sum, pairs);
+    for (i = 1; i < half; i++) {
+        a = _mm256_add_epi16(a,
+                             _mm256_maddubs_epi16(u[i], k_bytes4(q + i * 4)));
+        k_in_order(a);
+        b = _mm256_add_epi16(
+            b, _mm256_maddubs_epi16(u[half + i], k_bytes4(q + (half + i) * 4)));
+        k_in_order(b);
     }
 
-    return sum;
+    if (flush >= n) {
+        return _mm256_madd_epi16(_mm256_add_epi16(a, b), ones);
+    }
+
+    return _mm256_add_epi32(_mm256_madd_epi16(a, ones),
+                            _mm256_madd_epi16(b, ones));
 }
 
 
@@ -211,6 +218,8 @@ k_dot_full(const k_regs_t *r, const int8_t *q)
         x = k_bytes4(q + i * 4);
         low = _mm256_add_epi16(low, _mm256_maddubs_epi16(r->u[i], x));
         high = _mm256_add_epi16(high, _mm256_maddubs_epi16(r->hi[i], x));
+        k_in_order(low);
+        k_in_order(high);
     }
 
     low = _mm256_madd_epi16(low, _mm256_set1_epi16(1));

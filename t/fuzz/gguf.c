@@ -135,4 +135,6 @@ use_vocab(const vocab_t *v)
 }
 
 
+#define MUTATIONS 10000 /* few survive the parser */
+
 #include "t/fuzz/replay.h"

@@ -65,7 +65,7 @@ replay_mutate(uint8_t *buf, size_t *len)
 
         case 3:
             from = replay_random((uint32_t) *len - 8);
-            n = 1 + replay_random((uint32_t) *len - (at > from ? at : from));
+            n = 1 + replay_random(8);
             memmove(buf + at, buf + from, n);
             break;
 

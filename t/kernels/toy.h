@@ -193,8 +193,8 @@ toy_quantise(k_type_t type, double *f, uint32_t n, uint8_t *out)
 
 
 static const k_weight_t *
-toy_weight(toy_t *t, k_role_t role, k_type_t type, uint32_t rows,
-           uint32_t cols, double mean, double dev)
+toy_weight(toy_t *t, k_role_t role, k_type_t type, uint32_t rows, uint32_t cols,
+           double mean, double dev)
 {
     int           rc;
     char          err[K_ERR_MAX], name[32];
@@ -290,8 +290,8 @@ toy_layer(toy_t *t, uint32_t l)
     op = &t->op[t->prog.n_ops++];
     op->kind = K_OP_OUT;
     op->layer = l;
-    op->w[0] = toy_weight(t, K_ROLE_MATRIX, c->type, c->n_embd, q, 0,
-                          0.5 / sqrt(q));
+    op->w[0] =
+        toy_weight(t, K_ROLE_MATRIX, c->type, c->n_embd, q, 0, 0.5 / sqrt(q));
     op->bias[0] = toy_vector(t, c->bias, c->n_embd, 0, 0.1);
     op->post_norm = toy_vector(t, c->post_norm, c->n_embd, 0.5, 0.1);
 
@@ -315,7 +315,7 @@ toy_layer(toy_t *t, uint32_t l)
 
 
 /* Loads the model into an opened backend. */
-static void
+__attribute__((unused)) static void
 toy_make(toy_t *t, const k_backend_ops_t *ops, k_backend_t *be,
          const toy_conf_t *conf)
 {
@@ -512,10 +512,10 @@ toy_reference(const toy_t *t, const int32_t *tokens, uint32_t n)
             switch (op->kind) {
             case K_OP_EMBED:
                 for (d = 0; d < t->conf.n_embd; d++) {
-                    xi[d] = toy_f(t, op->w[0])[(size_t) tokens[i]
-                                                   * t->conf.n_embd
-                                               + d]
-                            * op->scale;
+                    xi[d] =
+                        toy_f(t,
+                              op->w[0])[(size_t) tokens[i] * t->conf.n_embd + d]
+                        * op->scale;
                 }
                 break;
 
@@ -550,8 +550,7 @@ toy_reference(const toy_t *t, const int32_t *tokens, uint32_t n)
                 for (g = 0; g < t->conf.n_head; g++) {
                     uint32_t kv = g / (t->conf.n_head / t->conf.n_kv);
 
-                    lo = op->window && i >= op->window ? i - op->window + 1
-                                                       : 0;
+                    lo = op->window && i >= op->window ? i - op->window + 1 : 0;
                     m = -INFINITY;
                     for (j = lo; j <= i; j++) {
                         s = 0;
@@ -598,8 +597,8 @@ toy_reference(const toy_t *t, const int32_t *tokens, uint32_t n)
                 break;
 
             case K_OP_GATE_UP: {
-                double *z = x + (size_t) n * t->conf.n_embd
-                            + (size_t) i * t->conf.n_ff;
+                double *z =
+                    x + (size_t) n * t->conf.n_embd + (size_t) i * t->conf.n_ff;
                 toy_norm(t, op->norm, op->eps, xi, h, t->conf.n_embd);
                 toy_matmul(t, op, 0, h, z);
                 toy_matmul(t, op, 1, h, u);

@@ -507,7 +507,7 @@ sub check_engine {
         unlike($m, qr/^vllm:kv_cache_usage_perc\S* (?!0(\.0+)?$)/m, 'no KV page is leaked');
         return;
     }
-    my $n = $s->engine_count(qr/status/);
+    my $n = $s->engine_count(qr/status inflight/);
     my $last = '';
     wait_for { $s->tell('status');
         ($last) = $s->engine_log(qr/status inflight/, n => ++$n, timeout => 1);

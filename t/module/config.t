@@ -69,6 +69,7 @@ my @http = (
     ['llm_engine a { complete_ring 4g; }', 'complete_ring|invalid'],
     ['llm_engine a { queue x; }', 'invalid|queue'],
     ['llm_engine a { } llm_engine a { }', 'duplicate|"a"'],
+    ['llm_engine a { } llm_engine b { }', 'socket'],
     [$engine . 'llm_model { weights a; }', 'number of arguments'],
     [$engine . 'llm_model m { }', 'weights'],
     [$engine . 'llm_model m { weights a; weights b; }', 'duplicate'],
@@ -77,14 +78,13 @@ my @http = (
     [$engine . 'llm_model m { weights a; colour red; }', 'colour'],
     [$engine . 'llm_model m { weights a; } llm_model m { weights b; }', 'duplicate|"m"'],
     [$engine . 'llm_model m { weights a; names x; } llm_model x { weights b; }', '"x"'],
-    [$engine . 'llm_model m { weights a; names x x; }', '"x"'],
+    [$engine . 'llm_model m { weights a; names x x; }', 'twice'],
     ['llm_model m { weights a; }', 'engine'],
-    ['llm_engine a { } llm_engine b { } llm_model m { weights a; }', 'engine'],
+    ['llm_engine a { } llm_engine b { socket unix:/b; } llm_model m { weights a; }', 'engine'],
     [$engine . 'llm_pass;', 'not allowed here'],
     [$engine . 'llm_ping_interval never;', 'invalid value|never'],
     [$engine . 'llm_buffer_size 1k;', 'llm_buffer_size|4k|4096'],
     [$engine . 'llm_ignore_client_abort maybe;', 'maybe|invalid value'],
-    [$engine . 'llm_tenant $nothing_of_the_kind;', 'nothing_of_the_kind'],
     [$engine . 'llm_cors ftp//x;', 'ftp//x'],
     [$engine . 'llm_cors https://a.example/path;', 'a\.example/path'],
     [$engine . 'llm_cors * https://a.example;', 'llm_cors'],
@@ -120,9 +120,9 @@ mistake(@$_, $engine . $model, $_->[0]) for @server;
 
 # two engines and nothing to choose by
 
-mistake('location /v1/ { llm_pass; }', 'engine', 'llm_engine a { } llm_engine b { }',
+mistake('location /v1/ { llm_pass; }', 'engine', 'llm_engine a { } llm_engine b { socket unix:/tmp/b; }',
     'location /v1/ { llm_pass; }');
-mistake('location /m { llm_metrics; }', 'engine', 'llm_engine a { } llm_engine b { }',
+mistake('location /m { llm_metrics; }', 'engine', 'llm_engine a { } llm_engine b { socket unix:/tmp/b; }',
     'location /m { llm_metrics; }');
 mistake('location /v1/ { llm_pass; }', 'engine', '', 'location /v1/ { llm_pass; }');
 

@@ -114,5 +114,6 @@ away('a file in its place', 'engine_unavailable');
 unlink "$t->{dir}/engine.sock";
 $t->engine;
 up('all is well again');
+$t->{fds} = {};
 
 $t->done;

@@ -122,8 +122,10 @@ is($r->{status}, 503, 'nobody comes: 503');
 is($r->{error}{code}, 'engine_unavailable', 'nobody comes: code');
 
 $t->engine;
-$c = $t->stream([['admit', {}], ['head', 200, 'sse'], ['die', life()]], uri => '/now/chat/completions');
+$c = $t->stream([['admit', {}], ['head', 200, 'sse'], ['wait', 'head'], ['die', life()]],
+    uri => '/now/chat/completions');
 is($c->head->{status}, 200, 'nobody comes, behind the head: 200');
+$t->go('head');
 $t->engine_gone;
 like(join('', $c->events), qr/"code":"engine_unavailable"/, 'nobody comes, behind the head: error event');
 

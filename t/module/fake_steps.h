@@ -580,10 +580,10 @@ script_models(fe_req_t *q)
             "end", "outcome", "error", "error", "model_not_found");
     }
 
-    return json_pack("[[sis],[ss],[s]]", "head", 200, "json", "data",
+    return json_pack("[[sis],[ss{si}],[s]]", "head", 200, "json", "data",
                      q->model[0] ? "{\"id\":\"smollm2\",\"object\":\"model\"}"
                                  : "{\"object\":\"list\",\"data\":[]}",
-                     "end");
+                     "tokens", 0, "end");
 }
 
 
@@ -597,14 +597,15 @@ script_default(fe_req_t *q)
     }
 
     if (q->sub.op == LLM_OP_METRICS) {
-        return json_pack("[[sis],[ss],[s]]", "head", 200, "text", "data",
+        return json_pack("[[sis],[ss{si}],[s]]", "head", 200, "text", "data",
                          "# TYPE fake_engine_up gauge\nfake_engine_up 1\n",
-                         "end");
+                         "tokens", 0, "end");
     }
 
     if (q->sub.op == LLM_OP_TOKENIZE || q->sub.op == LLM_OP_DETOKENIZE) {
-        return json_pack("[[sis],[ss],[s]]", "head", 200, "json", "data",
-                         "{\"tokens\":[1,2,3],\"content\":\"x\"}", "end");
+        return json_pack("[[sis],[ss{si}],[s]]", "head", 200, "json", "data",
+                         "{\"tokens\":[1,2,3],\"content\":\"x\"}", "tokens", 0,
+                         "end");
     }
 
     if (q->stream) {

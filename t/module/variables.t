@@ -58,7 +58,7 @@ is(vars()->{llm_model}, 'smollm2', 'forced: $llm_model');
 $t->get('/v1/models');
 $v = vars();
 is($v->{llm_api}, 'models', 'models: $llm_api');
-is($v->{llm_completion_tokens}, 0, 'models: no tokens') if $v->{llm_completion_tokens} ne '-';
+like($v->{llm_completion_tokens}, qr/^[-0]$/, 'models: no tokens');
 
 $t->post('/v1/nothing', '{}');
 $v = vars();

@@ -47,20 +47,21 @@ typedef struct rig_group_s {
 } rig_group_t;
 
 struct rig_s {
-    sched_t         *s;
-    sched_model_t   *handle;
-    model_t          model;
-    k_backend_ops_t  ops;
-    k_backend_t     *be;
-    uint64_t         now;
-    uint32_t         steps;
-    uint32_t         starts;
-    uint32_t         calls; /* of events() */
-    uint32_t         n_live;
-    int              error; /* an event that should not be */
-    char             why[200];
-    rig_group_t     *groups;
-    sched_stats_t    st;
+    sched_t        *s;
+    sched_model_t  *handle;
+    model_t         model;
+    model_t        *other; /* a second one, or NULL */
+    k_backend_ops_t ops;
+    k_backend_t    *be;
+    uint64_t        now;
+    uint32_t        steps;
+    uint32_t        starts;
+    uint32_t        calls; /* of events() */
+    uint32_t        n_live;
+    int             error; /* an event that should not be */
+    char            why[200];
+    rig_group_t    *groups;
+    sched_stats_t   st;
 };
 
 typedef struct {
@@ -114,8 +115,7 @@ rig_token(rig_t *rig, rig_group_t *g, const sched_event_t *ev)
 
     if (g->g.sampling.logprobs
         && (ev->sampled == NULL
-            || ev->sampled->logprob
-                   != k_null_logprob(c->digest, ev->token))) {
+            || ev->sampled->logprob != k_null_logprob(c->digest, ev->token))) {
         rig_bad(rig, "a token was drawn after another prefix");
     }
 
@@ -229,9 +229,9 @@ rig_model(rig_t *rig, model_t *model, const rig_conf_t *conf)
     model->ops = &rig->ops;
     model->be = rig->be;
     model->prog.n_vocab = RIG_VOCAB;
-    model->limits = (k_limits_t){conf->rows ? conf->rows : 64,
-                                 conf->seqs ? conf->seqs : 8,
-                                 conf->logits ? conf->logits : 32};
+    model->limits =
+        (k_limits_t){conf->rows ? conf->rows : 64, conf->seqs ? conf->seqs : 8,
+                     conf->logits ? conf->logits : 32};
     model->n_pages = conf->pages ? conf->pages : 256;
     model->context = conf->context ? conf->context : 4096;
 
@@ -347,6 +347,7 @@ rig_submit(rig_t *rig, rig_group_t *g)
     int      rc;
 
     for (i = 0; i < g->g.n_choices && i < RIG_CHOICES; i++) {
+        free(g->choices[i].tokens);
         g->choices[i].tokens = calloc(g->g.max_tokens, sizeof(int32_t));
         g->choices[i].digest = K_NULL_SEED;
 
@@ -426,6 +427,10 @@ rig_close(rig_t *rig, const char *name)
         g = rig->groups;
         rig->groups = g->next;
         rig_group_free(g);
+    }
+
+    if (rig->other) {
+        rig_model_free(rig, rig->other);
     }
 
     rig_model_free(rig, &rig->model);

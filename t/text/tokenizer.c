@@ -615,7 +615,7 @@ thread_main(void *data)
     const text_tokenizer_t *tok = data;
     text_scratch_t         *s;
     int32_t                 ids[64];
-    intptr_t                sum;
+    uintptr_t               sum;
     size_t                  i;
     char                    text[64];
     ssize_t                 n;
@@ -626,7 +626,7 @@ thread_main(void *data)
     for (i = 0; i < 2000; i++) {
         n = snprintf(text, sizeof(text), "Thread's text %zu, encoded.", i);
         n = text_encode(tok, text, (size_t) n, NULL, 0, ids, 64, s);
-        sum = sum * 31 + n + ids[n / 2];
+        sum = sum * 31 + (uintptr_t) (n + ids[n / 2]);
     }
 
     text_scratch_free(s);

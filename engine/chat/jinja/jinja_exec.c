@@ -231,7 +231,19 @@ loop_length(jinja_t *j, jinja_loop_t *loop)
 static bool
 loop_peek(jinja_t *j, jinja_loop_t *loop)
 {
-    return loop->after.type != JINJA_MISSING || for_pull(j, loop, &loop->after);
+    jinja_val_t item;
+
+    if (loop->after.type != JINJA_MISSING) {
+        return true;
+    }
+
+    if (!for_pull(j, loop, &item)) {
+        return false;
+    }
+
+    loop->after = item;
+
+    return true;
 }
 
 

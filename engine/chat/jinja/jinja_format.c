@@ -506,11 +506,6 @@ format_value(jinja_t *j, jinja_buf_t *b, jinja_val_t v, const jinja_str_t *fmt)
         return;
     }
 
-    if (v.type == JINJA_BOOL && s.type == 0 && s.align != '=') {
-        put_str(j, b, &s, jinja_to_str(j, v));
-        return;
-    }
-
     if (s.type && strchr("eEfFgG%", s.type) && jinja_is_num(v)) {
         put_float(j, b, &s, jinja_as_double(v), v.trusted);
         return;

@@ -91,8 +91,12 @@ METHOD(m_swapcase)
 
     for (i = 0; i < s->len; i += n) {
         n = jinja_utf8_get(s->text + i, s->text + s->len, &cp);
-        jinja_case_add(j, &b, s, i, i + n,
-                       jinja_is_upper(cp) ? JINJA_LOWER : JINJA_UPPER);
+        if (jinja_is_upper(cp) || jinja_is_lower(cp)) {
+            jinja_case_add(j, &b, s, i, i + n,
+                           jinja_is_upper(cp) ? JINJA_LOWER : JINJA_UPPER);
+        } else {
+            jinja_buf_sub(j, &b, s, i, i + n);
+        }
     }
 
     return jinja_buf_end(j, &b);
@@ -123,11 +127,7 @@ split_space(jinja_t *j, const jinja_str_t *s, int64_t max)
         from = at;
 
         if (max >= 0 && q->n >= max) {
-            jinja_str_t *rest = (jinja_str_t *) jinja_sub(j, s, from, s->len);
-
-            jinja_seq_add(j, q,
-                          jinja_val_str(
-                              jinja_str_strip(j, rest, NULL, JINJA_RIGHT)));
+            jinja_seq_add(j, q, jinja_val_str(jinja_sub(j, s, from, s->len)));
             return jinja_seq(q);
         }
 
@@ -169,8 +169,7 @@ rsplit_space(jinja_t *j, const jinja_str_t *s, int64_t max)
         to = at;
 
         if (max >= 0 && q->n >= max) {
-            t = jinja_val_str(
-                jinja_str_strip(j, jinja_sub(j, s, 0, to), NULL, JINJA_LEFT));
+            t = jinja_val_str(jinja_sub(j, s, 0, to));
             jinja_seq_add(j, q, t);
             break;
         }
