@@ -103,7 +103,8 @@ ngx_http_llm_engine_stop(ngx_http_llm_engine_t *e)
 static void
 ngx_http_llm_engine_connect(ngx_http_llm_engine_t *e)
 {
-    int rc;
+    int        rc;
+    ngx_uint_t level;
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, e->log, 0,
                    "llm engine \"%V\": connect to unix:%V", &e->name,
@@ -113,7 +114,8 @@ ngx_http_llm_engine_connect(ngx_http_llm_engine_t *e)
                          e->complete_ring);
 
     if (rc != 0) {
-        ngx_log_error(ngx_http_llm_engine_level(e, rc), e->log, -rc,
+        level = ngx_http_llm_engine_level(e, rc);
+        ngx_log_error(level, e->log, -rc,
                       "llm engine \"%V\": connect to unix:%V failed", &e->name,
                       &e->path);
         ngx_http_llm_engine_retry(e);
@@ -372,6 +374,7 @@ static void
 ngx_http_llm_engine_sock_handler(ngx_event_t *ev)
 {
     int                    rc;
+    ngx_uint_t             level;
     ngx_connection_t      *c;
     ngx_http_llm_engine_t *e;
 
@@ -391,7 +394,8 @@ ngx_http_llm_engine_sock_handler(ngx_event_t *ev)
             return;
         }
 
-        ngx_log_error(ngx_http_llm_engine_level(e, rc), e->log, 0,
+        level = ngx_http_llm_engine_level(e, rc);
+        ngx_log_error(level, e->log, 0,
                       "llm engine \"%V\": refused on unix:%V: %s", &e->name,
                       &e->path, ngx_http_llm_engine_refusal(rc));
         ngx_http_llm_engine_lost(e);
@@ -470,14 +474,16 @@ ngx_http_llm_engine_timer_handler(ngx_event_t *ev)
 {
     ngx_http_llm_engine_t *e = ev->data;
 
+    ngx_uint_t level;
+
     if (e->state == NGX_HTTP_LLM_DOWN) {
         ngx_http_llm_engine_connect(e);
         return;
     }
 
     if (e->state == NGX_HTTP_LLM_ASKED) {
-        ngx_log_error(ngx_http_llm_engine_level(e, -NGX_ETIMEDOUT), e->log,
-                      NGX_ETIMEDOUT,
+        level = ngx_http_llm_engine_level(e, -NGX_ETIMEDOUT);
+        ngx_log_error(level, e->log, NGX_ETIMEDOUT,
                       "llm engine \"%V\": no answer on unix:%V", &e->name,
                       &e->path);
         ngx_http_llm_engine_lost(e);

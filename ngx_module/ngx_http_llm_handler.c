@@ -23,6 +23,9 @@ static ngx_int_t ngx_http_llm_route_search(ngx_http_llm_route_t *route,
 static ngx_int_t ngx_http_llm_unknown(ngx_http_request_t *r);
 static ngx_int_t ngx_http_llm_method(ngx_http_request_t *r,
     ngx_http_llm_route_t *route);
+static ngx_int_t ngx_http_llm_refuse(ngx_http_request_t *r, ngx_uint_t op,
+    const ngx_http_llm_error_t *error, ngx_str_t *message);
+static void ngx_http_llm_refuse_handler(ngx_http_request_t *r);
 static void ngx_http_llm_body_handler(ngx_http_request_t *r);
 
 
@@ -222,13 +225,7 @@ ngx_http_llm_unknown(ngx_http_request_t *r)
 {
     u_char    *p;
     size_t     len;
-    ngx_int_t  rc;
     ngx_str_t  message;
-
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
 
     len = ngx_min(r->uri.len, 512);
 
@@ -243,20 +240,14 @@ ngx_http_llm_unknown(ngx_http_request_t *r)
                     r->uri.data);
     message.len = p - message.data;
 
-    return ngx_http_llm_error_send(r, &ngx_http_llm_err_unknown_url, &message);
+    return ngx_http_llm_refuse(r, 0, &ngx_http_llm_err_unknown_url, &message);
 }
 
 
 static ngx_int_t
 ngx_http_llm_method(ngx_http_request_t *r, ngx_http_llm_route_t *route)
 {
-    ngx_int_t rc;
     ngx_str_t allow, message;
-
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
 
     if (route->methods == NGX_HTTP_POST) {
         ngx_str_set(&allow, "POST");
@@ -271,5 +262,57 @@ ngx_http_llm_method(ngx_http_request_t *r, ngx_http_llm_route_t *route)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_llm_error_send(r, &ngx_http_llm_err_method, &message);
+    return ngx_http_llm_refuse(r, route->op, &ngx_http_llm_err_method,
+                               &message);
+}
+
+
+/*
+ * An answer that does not depend on the body.  In HTTP/1 what is left of it is
+ * discarded beside the answer; in later versions that is a RST_STREAM, at
+ * which some clients forget the answer: there the body is read before.
+ */
+
+static ngx_int_t
+ngx_http_llm_refuse(ngx_http_request_t *r, ngx_uint_t op,
+    const ngx_http_llm_error_t *error, ngx_str_t *message)
+{
+    ngx_int_t           rc;
+    ngx_http_llm_ctx_t *ctx;
+
+    if (r->http_version < NGX_HTTP_VERSION_20) {
+
+        rc = ngx_http_discard_request_body(r);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+
+        return ngx_http_llm_error_send(r, error, message);
+    }
+
+    ctx = ngx_http_llm_ctx_create(r, op);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->error = error;
+    ctx->message = *message;
+
+    rc = ngx_http_read_client_request_body(r, ngx_http_llm_refuse_handler);
+
+    return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_DONE;
+}
+
+
+static void
+ngx_http_llm_refuse_handler(ngx_http_request_t *r)
+{
+    ngx_int_t           rc;
+    ngx_http_llm_ctx_t *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_llm_module);
+
+    rc = ngx_http_llm_error_send(r, ctx->error, &ctx->message);
+
+    ngx_http_finalize_request(r, rc);
 }

@@ -279,6 +279,7 @@ struct ngx_http_llm_ctx_s {
     const char *aborted;
 
     const ngx_http_llm_error_t *error; /* to be told to the client */
+    ngx_str_t                   message; /* instead of its own */
 
     ngx_chain_t  *out; /* received, not yet passed on */
     ngx_chain_t  *out_last;

@@ -153,7 +153,12 @@ ngx_http_llm_pump(ngx_http_llm_ctx_t *ctx)
 
     if (!r->header_sent) {
 
-        if (!ctx->headed && !ctx->early) {
+        if (!ctx->headed) {
+
+            if (ctx->ended) {
+                ngx_http_llm_answer(ctx);
+            }
+
             return;
         }
 

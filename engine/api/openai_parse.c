@@ -157,6 +157,11 @@ api_parse_root(parse_t *p, const char *body, size_t len)
 {
     json_error_t je;
 
+    if (len == 0) {
+        return gen_error(p->error, 400, "invalid_json", NULL,
+                         "The body of your request is empty.");
+    }
+
     p->req->body = json_loadb(body, len, JSON_ALLOW_NUL, &je);
 
     if (p->req->body == NULL) {

@@ -40,7 +40,9 @@
  *    A record is an llm_rec_t and its payload, contiguous, starting at a
  *    multiple of 16; the next one starts at the next multiple of 16.  What is
  *    left before the ring's end and too small for the next record is filled
- *    with one LLM_REC_PAD.  The largest record is size / 8.
+ *    with one LLM_REC_PAD, whose len reaches exactly to the end, with slot
+ *    LLM_SLOT_NONE and gen 0; its payload means nothing.  The largest record
+ *    is size / 8.  Flags that a type does not have, and padding, are 0.
  *
  *    LLM_RING_RESERVE bytes are kept for control records (the types marked
  *    with a C below): all others see that much less space.

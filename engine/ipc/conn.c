@@ -291,7 +291,12 @@ llm_ipc_ring(llm_ipc_t *ipc)
         return;
     }
 
-    /* EAGAIN: the count is full, the peer has more than enough to wake for */
+    /*
+     * EAGAIN: the count is full, the peer has more than enough to wake for.
+     * O_NONBLOCK was verified, but the flag is the peer's as well: one that
+     * clears it and fills the count holds us up here, until it dies.  Linux
+     * has no write to an eventfd with RWF_NOWAIT.
+     */
 
     one = 1;
     n = write(ipc->efd_tx, &one, sizeof(one));

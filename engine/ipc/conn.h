@@ -35,7 +35,8 @@ void llm_ipc_init(llm_ipc_t *ipc);
 /*
  * Worker: makes region and eventfds and connects to the socket at `path`.
  * 0: ask sent, call llm_ipc_connected() when the socket is readable; or
- * -errno, everything closed.  Sizes are powers of two.
+ * -errno, everything closed (-ENOENT, -ECONNREFUSED: no engine; -EAGAIN: it
+ * does not accept just now).  Sizes are powers of two.
  */
 int llm_ipc_connect(llm_ipc_t *ipc, const char *path, uint64_t sub_size,
                     uint64_t comp_size);
@@ -75,7 +76,10 @@ void llm_ipc_drain(llm_ipc_t *ipc);
 void llm_ipc_status_read(const llm_ipc_t *ipc, llm_status_t *status);
 void llm_ipc_status_write(llm_ipc_t *ipc, const llm_status_t *status);
 
-/* Rings the peer's doorbell.  Never blocks, cannot fail in a way that counts. */
+/*
+ * Rings the peer's doorbell.  Cannot fail in a way that counts; does not block
+ * as long as the peer leaves its eventfd as it was at HELLO (see conn.c).
+ */
 void llm_ipc_ring(llm_ipc_t *ipc);
 
 /* 1 if the socket says that the peer is gone (or spoke out of turn). */

@@ -5,6 +5,19 @@
  * An end belongs to one thread.  It keeps private copies of its own position
  * and of the last one seen of the peer's; nothing that the peer can write is
  * read twice.
+ *
+ * A turn of an event loop with both ends of a connection, in this order (a
+ * wake-up is lost otherwise: t/ipc/model.c):
+ *
+ *     while peek() == 1: copy what is needed, next()
+ *     release(), and ring the peer if it says so
+ *     reserve() and commit() what is to be sent, until -EAGAIN
+ *     flush(), and ring the peer if it says so
+ *     arm(): 1: another turn; 0: wait for eventfd or socket
+ *
+ * A reader that leaves records unread (it must not: a peer's records wait for
+ * nobody) would see arm() return 1 forever.  -EPROTO from anything ends the
+ * connection: arm() returns 1 then too, and peek() would fail forever.
  */
 
 #ifndef LLM_IPC_RING_H
@@ -72,7 +85,11 @@ int llm_ring_write(llm_ring_tx_t *tx, uint8_t type, uint8_t flags,
                    uint32_t slot, uint32_t gen, const void *fixed,
                    uint32_t fixed_len, const void *rest, uint32_t rest_len);
 
-/* Bytes of payload that a non-control record could have just now. */
+/*
+ * Bytes of payload that a non-control record could have just now; 0 if none,
+ * or if the peer broke the ring.  Asks for no doorbell: llm_ring_reserve()
+ * does, when it fails.
+ */
 uint32_t llm_ring_space(llm_ring_tx_t *tx);
 
 /*

@@ -97,8 +97,8 @@ typedef struct {
 /*
  * A tensor.  dims[0] is the row's length (contiguous), unused dims are 1;
  * dims[0] is a multiple of the type's block_elems.  name is terminated and
- * holds no control character.  data is aligned as the file's general.alignment if
- * the mapping itself is.
+ * holds no control character.  data is aligned as the file's
+ * general.alignment if the mapping itself is.
  */
 typedef struct {
     const char *name;

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <math.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -25,6 +26,8 @@
 #include "engine/sched/sched_priv.h"
 
 static int mail_check(const sched_model_t *m, const sched_group_t *group);
+static int mail_token_ok(int32_t token, uint32_t n_vocab);
+static int mail_sampling_ok(const sched_sampling_t *sp, uint32_t n_vocab);
 static sched_slot_t *mail_slot(sched_t *s);
 static int           mail_reserve(sched_t *s, sched_model_t *m);
 static void mail_set(sched_t *s, const sched_group_t *group, uint32_t word,
@@ -131,8 +134,7 @@ mail_check(const sched_model_t *m, const sched_group_t *group)
     uint32_t       i;
 
     if (group->n_tokens == 0 || group->max_tokens == 0 || group->n_choices == 0
-        || group->n_choices > SCHED_CHOICES_MAX
-        || group->sampling.n_top > K_TOP_MAX) {
+        || group->n_choices > SCHED_CHOICES_MAX) {
         return -EINVAL;
     }
 
@@ -143,14 +145,55 @@ mail_check(const sched_model_t *m, const sched_group_t *group)
         return -E2BIG;
     }
 
+    if (!mail_sampling_ok(&group->sampling, model->prog.n_vocab)) {
+        return -EINVAL;
+    }
+
+    for (i = 0; i < group->n_eog; i++) {
+        if (!mail_token_ok(group->eog[i], model->prog.n_vocab)) {
+            return -EINVAL;
+        }
+    }
+
     for (i = 0; i < group->n_tokens; i++) {
-        if (group->tokens[i] < 0
-            || (uint32_t) group->tokens[i] >= model->prog.n_vocab) {
+        if (!mail_token_ok(group->tokens[i], model->prog.n_vocab)) {
             return -EINVAL;
         }
     }
 
     return 0;
+}
+
+
+static int
+mail_token_ok(int32_t token, uint32_t n_vocab)
+{
+    return token >= 0 && (uint32_t) token < n_vocab;
+}
+
+
+/* What a backend would refuse, and with it the whole batch. */
+
+static int
+mail_sampling_ok(const sched_sampling_t *sp, uint32_t n_vocab)
+{
+    uint32_t i;
+
+    if (!isfinite(sp->temperature) || sp->temperature < 0
+        || !isfinite(sp->repetition) || sp->repetition <= 0
+        || !isfinite(sp->frequency) || !isfinite(sp->presence)
+        || isnan(sp->top_p) || isnan(sp->min_p) || sp->n_top > K_TOP_MAX) {
+        return 0;
+    }
+
+    for (i = 0; i < sp->n_bias; i++) {
+        if (!mail_token_ok(sp->bias[i].token, n_vocab)
+            || isnan(sp->bias[i].value)) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 

@@ -11,7 +11,9 @@
  * OWNERSHIP.  A group (one request: a prompt and n choices) belongs to the
  * scheduler from sched_submit() until its last event (SCHED_EV_GONE), which
  * comes exactly once for each accepted group, whatever happens.  After it the
- * scheduler never touches the group, its tokens or its bias again.
+ * scheduler never touches the group, its tokens or its bias again.  Calls on
+ * the group are harmless, and do nothing, for as long after that as its memory
+ * is the caller's: whoever has yet to see the end may go on calling.
  *
  * WHAT A STEP DOES: takes the mail; drops what is cancelled or overdue; admits
  * from the queues, fair across tenants; gives every running sequence its
@@ -70,8 +72,9 @@ typedef struct {
 } sched_group_t;
 
 enum {
-    SCHED_EV_START = 1, /* its first prefill begins: cached is known */
-    SCHED_EV_PROMPT,    /* logprob of a prompt token (prompt_logprobs) */
+    SCHED_EV_START = 1, /* the group's first prefill begins: cached is known */
+    SCHED_EV_PROMPT,    /* a prompt token, its logprob (prompt_logprobs): once
+                           a group; the first one has none, sampled is NULL */
     SCHED_EV_TOKEN,     /* a choice got a token */
     SCHED_EV_FINISH,    /* a choice is done: reason */
     SCHED_EV_GONE       /* the group is the caller's again */
@@ -85,7 +88,8 @@ enum {
     SCHED_QUEUE_TIMEOUT,
     SCHED_FIRST_TIMEOUT,
     SCHED_DONE_TIMEOUT,
-    SCHED_FAILED /* the backend failed; the log says why */
+    SCHED_FAILED /* the backend failed, and the whole group with it, or no
+                    token could be drawn; the log says why */
 };
 
 typedef struct {
@@ -133,22 +137,29 @@ int sched_new(const sched_config_t *config, sched_t **sched);
 int sched_start(sched_t *sched);
 int sched_step(sched_t *sched); /* 1: did something, 0: idle, -errno */
 
-/* Ends the loop; every group gets FINISH (cancelled) and GONE. */
+/*
+ * Ends the loop; every group gets FINISH (cancelled) and GONE.  Frees the
+ * scheduler: nobody else may be calling it.
+ */
 void sched_end(sched_t *sched);
 
 /*
  * Adds a model (from a loader thread); takes no ownership.  _remove() lets the
  * running sequences end, refuses new ones, and calls gone(data), from the
- * step loop's thread, when nothing uses the model any more.
+ * step loop's thread, when nothing uses the model any more; the handle is dead
+ * then.
  */
 int  sched_model_add(sched_t *sched, model_t *model, sched_model_t **handle);
 void sched_model_remove(sched_t *sched, sched_model_t  *handle,
                         void (*gone)(void *data), void *data);
 
 /*
- * 0; -EAGAIN: the queue is full; -E2BIG: prompt + 1 tokens do not fit the
- * model's context or its KV pool; -ESHUTDOWN: the model is being removed.  The
- * group is the scheduler's only if 0.
+ * 0; -EAGAIN: the queue is full (max_queue groups wait beyond those that find
+ * a free place); -E2BIG: prompt + 1 tokens do not fit the model's context or
+ * its KV pool; -EINVAL: a count, a token id or a sampling parameter is out of
+ * range (1 to 128 choices); -ENOMEM; -ESHUTDOWN: the model is being removed.
+ * The group is the scheduler's only if 0.  max_tokens may be more than the
+ * context or the pool has left: then they bound the output.
  */
 int sched_submit(sched_t *sched, sched_group_t *group);
 

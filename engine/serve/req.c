@@ -422,7 +422,7 @@ req_fail(req_t *r)
         send_bytes(r, 0, 0, 0, r->out.len);
     }
 
-    for (i = 0; i < r->n_prompts; i++) {
+    for (i = 0; r->prompts && i < r->n_prompts; i++) {
         if (r->prompts[i].submitted && !r->prompts[i].gone) {
             sched_cancel(r->serve->sched, &r->prompts[i].group);
         }

@@ -10,6 +10,10 @@
  *
  * Text that is not UTF-8 is cut first: each run of ill-formed bytes is a word.
  *
+ * Known differences: families whose original normalises text first (NFC:
+ * qwen2, command-r, mpt) are given text as it is; and the original of falcon
+ * knows punctuation as of Unicode 8 only.
+ *
  * Compiled patterns are immutable; any thread may split, with its scratch.
  */
 

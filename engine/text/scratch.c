@@ -74,7 +74,11 @@ text_scratch_get(text_scratch_t *scratch, size_t size)
         free(scratch->buf);
         scratch->size = 0;
 
-        size += size / 2;
+        /* Room to grow into, unless it will be let go anyway. */
+
+        if (size < TEXT_KEEP / 2) {
+            size += size / 2;
+        }
 
         scratch->buf = malloc(size);
         if (scratch->buf == NULL) {

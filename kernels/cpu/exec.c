@@ -467,8 +467,9 @@ k_lay_thread(k_exec_t *e, k_layout_t *l, k_scratch_t *s)
     a->q = k_piece(l, (uint64_t) pairs * p->head_dim, sizeof(float));
     a->s = k_piece(l, (uint64_t) pairs * K_PAGE_TOKENS, sizeof(float));
     a->o = k_piece(l, (uint64_t) pairs * pad, sizeof(float));
-    a->m = k_piece(l, pairs, sizeof(float));
+    a->m = k_piece(l, pairs + 15, sizeof(float));
     a->l = k_piece(l, pairs, sizeof(float));
+    a->top = k_piece(l, pairs + 15, sizeof(float));
     a->kf = k_piece(l, (uint64_t) p->head_dim * K_PAGE_TOKENS, sizeof(float));
     a->vf = k_piece(l, (uint64_t) pad * K_PAGE_TOKENS, sizeof(float));
     s->total = k_piece(l, (uint64_t) pairs * (pad + 2), sizeof(float));

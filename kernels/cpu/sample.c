@@ -9,7 +9,8 @@
  * is cheap to have (the k-th largest of the maxima of slabs of 64 logits; the
  * smallest probability that can matter to top_p), the cut among the others is
  * found by a radix selection over the logits' bits: four passes at most,
- * however flat the logits are.
+ * however flat the logits are; a few halvings of the bound come first, as
+ * top_p may keep thousands of tokens, of which few are near the cut.
  *
  * The draw walks over what is left in the order of ids.  Weights are
  * exp((logit - largest) / temperature) in F32, their sums in F64.
@@ -53,10 +54,12 @@ static float    k_bound(const k_exec_t *e, uint32_t k, k_scratch_t *s);
 static void     k_list_keys(k_list_t *list, const float *x);
 static double   k_list_weights(k_exec_t *e, k_list_t *list, const float *x,
                                float max, float t, k_scratch_t *s);
-static void     k_list_cut(k_list_t *list, double target, int by_weight,
-                           uint32_t *order);
+static void k_list_cut(k_list_t *list, double target, int by_weight, float sure,
+                       uint32_t *order);
+static void k_narrow(const k_exec_t *e, const float *probs, double target,
+                     float *least, float *sure);
 static uint32_t k_select(const k_list_t *list, double target, int by_weight,
-                         uint32_t *order, uint32_t *equal);
+                         float sure, uint32_t *order, uint32_t *equal);
 static double   k_sum(const float *x, uint32_t n);
 static void     k_logprobs(k_exec_t *e, const k_sample_t *r, const float *raw,
                            float max, k_sampled_t *out, double *lse,
@@ -280,7 +283,7 @@ static uint32_t
 k_draw(k_exec_t *e, const k_sample_t *r, const float *x, float max,
        k_scratch_t *s)
 {
-    float    t, least, min_p;
+    float    t, least, sure, min_p;
     double   u, total;
     uint32_t i, j, n, slabs;
     k_list_t list;
@@ -294,13 +297,14 @@ k_draw(k_exec_t *e, const k_sample_t *r, const float *x, float max,
     list.ids = s->ids;
     list.keys = s->keys;
     list.weights = s->weights;
+    sure = INFINITY;
 
     if (r->top_k != 0 && r->top_k < n) {
         least = k_bound(e, r->top_k, s);
         list.n = e->simd->collect(x, n, least, list.ids);
         k_list_keys(&list, x);
         if (list.n > r->top_k) {
-            k_list_cut(&list, r->top_k, 0, s->order);
+            k_list_cut(&list, r->top_k, 0, INFINITY, s->order);
         }
         total = k_list_weights(e, &list, x, max, t, s);
 
@@ -319,6 +323,9 @@ k_draw(k_exec_t *e, const k_sample_t *r, const float *x, float max,
         least = (float) ((1.0 - (double) r->top_p) * total / n * 0.999);
         least = r->top_p < 1.0f && least > 0 ? least : FLT_MIN;
         least = least < 1.0f ? least : 1.0f;
+        if (r->top_p < 1.0f && least < 1.0f) {
+            k_narrow(e, s->probs, (double) r->top_p * total, &least, &sure);
+        }
         least = least > min_p ? least : min_p;
 
         list.n = e->simd->collect(s->probs, n, least, list.ids);
@@ -329,7 +336,7 @@ k_draw(k_exec_t *e, const k_sample_t *r, const float *x, float max,
     }
 
     if (r->top_p < 1.0f) {
-        k_list_cut(&list, (double) r->top_p * total, 1, s->order);
+        k_list_cut(&list, (double) r->top_p * total, 1, sure, s->order);
     }
 
     if (min_p > 0) {
@@ -439,7 +446,7 @@ k_bound(const k_exec_t *e, uint32_t k, k_scratch_t *s)
         list.keys[i] = k_key(s->maxima[i]);
     }
 
-    bound = k_unkey(k_select(&list, k, 0, s->order, &equal));
+    bound = k_unkey(k_select(&list, k, 0, INFINITY, s->order, &equal));
 
     return bound > -FLT_MAX ? bound : -FLT_MAX;
 }
@@ -473,7 +480,8 @@ k_list_weights(k_exec_t *e, k_list_t *list, const float *x, float max, float t,
 
 /* Keeps the front part of the list that k_select() finds, in order of ids. */
 static void
-k_list_cut(k_list_t *list, double target, int by_weight, uint32_t *order)
+k_list_cut(k_list_t *list, double target, int by_weight, float sure,
+           uint32_t *order)
 {
     uint32_t i, j, key, equal;
 
@@ -481,7 +489,7 @@ k_list_cut(k_list_t *list, double target, int by_weight, uint32_t *order)
         return;
     }
 
-    key = k_select(list, target, by_weight, order, &equal);
+    key = k_select(list, target, by_weight, sure, order, &equal);
 
     for (i = 0, j = 0; i < list->n; i++) {
         if (list->keys[i] < key) {
@@ -505,25 +513,48 @@ k_list_cut(k_list_t *list, double target, int by_weight, uint32_t *order)
 /*
  * The shortest front part, by falling key, that counts (or weighs) target or
  * more, never empty; all if none does.  Returns its smallest key and how many
- * of that key belong to it.
+ * of that key belong to it.  What weighs `sure` or more is known to belong to
+ * it, and to be less than target.
  */
 static uint32_t
-k_select(const k_list_t *list, double target, int by_weight, uint32_t *order,
-         uint32_t *equal)
+k_select(const k_list_t *list, double target, int by_weight, float sure,
+         uint32_t *order, uint32_t *equal)
 {
     int      shift, d;
     double   sum, mass[256];
-    uint32_t i, j, n, key, count[256];
+    uint32_t i, j, n, key, low, high, count[256];
 
-    n = list->n;
-    key = 0;
     sum = 0;
+    n = 0;
 
-    for (i = 0; i < n; i++) {
-        order[i] = i;
+    for (i = 0; i < list->n; i++) {
+        if (by_weight && list->weights[i] >= sure) {
+            sum += (double) list->weights[i];
+        } else {
+            order[n++] = i;
+        }
     }
 
-    for (shift = 24; shift >= 0; shift -= 8) {
+    if (n == 0) {
+        *equal = list->n;
+        return 0;
+    }
+
+    for (shift = 24;; shift -= 8) {
+        low = 0xffffffff;
+        high = 0;
+        for (i = 0; i < n; i++) {
+            key = list->keys[order[i]];
+            low = key < low ? key : low;
+            high = key > high ? key : high;
+        }
+        if (low == high) {
+            break;
+        }
+        if (low >> shift == high >> shift) {
+            continue;
+        }
+
         memset(mass, 0, sizeof(mass));
         memset(count, 0, sizeof(count));
 
@@ -536,10 +567,8 @@ k_select(const k_list_t *list, double target, int by_weight, uint32_t *order,
         }
 
         /* The last digit that there is ends the walk if none reaches it. */
-        for (i = 0; count[i] == 0; i++) {
-            /* void */
-        }
-        for (d = 255; d > (int) i; d--) {
+        for (d = (int) (high >> shift & 255); d > (int) (low >> shift & 255);
+             d--) {
             if (count[d] == 0) {
                 continue;
             }
@@ -551,8 +580,6 @@ k_select(const k_list_t *list, double target, int by_weight, uint32_t *order,
             }
             sum += mass[d];
         }
-
-        key |= (uint32_t) d << shift;
 
         for (i = 0, j = 0; i < n; i++) {
             if ((list->keys[order[i]] >> shift & 255) == (uint32_t) d) {
@@ -571,7 +598,43 @@ k_select(const k_list_t *list, double target, int by_weight, uint32_t *order,
     }
 
     *equal = i;
-    return key;
+    return low;
+}
+
+
+/*
+ * Raises *least while all probabilities from it on still weigh target, and
+ * lowers *sure to where they do not: a few halvings of the floats between, by
+ * their bits.  The margin is above the error of the sums.
+ */
+static void
+k_narrow(const k_exec_t *e, const float *probs, double target, float *least,
+         float *sure)
+{
+    int      i;
+    float    middle;
+    double   sum;
+    uint32_t low, high, mid;
+
+    low = k_key(*least);
+    high = k_key(1.0f) + 1;
+
+    for (i = 0; i < 10 && high - low > 1; i++) {
+        mid = low + (high - low) / 2;
+        middle = k_unkey(mid);
+        sum = e->simd->above(probs, e->prog.n_vocab, middle);
+
+        if (sum >= target * (1 + 1e-5)) {
+            low = mid;
+        } else if (sum < target * (1 - 1e-5)) {
+            high = mid;
+        } else {
+            break;
+        }
+    }
+
+    *least = k_unkey(low);
+    *sure = k_unkey(high);
 }
 
 
@@ -614,7 +677,7 @@ k_logprobs(k_exec_t *e, const k_sample_t *r, const float *raw, float max,
     list.n = e->simd->collect(raw, n, least, list.ids);
     k_list_keys(&list, raw);
     if (list.n > r->n_top) {
-        k_list_cut(&list, r->n_top, 0, s->order);
+        k_list_cut(&list, r->n_top, 0, INFINITY, s->order);
     }
 
     /* Insertion by falling logit; ids rise already. */

@@ -41,8 +41,9 @@ typedef struct {
     float   *q;      /* [pairs][head_dim], times scale */
     float   *s;      /* [pairs][32] scratch */
     float   *o;      /* [pairs][hd_pad] */
-    float   *m;      /* [pairs] */
+    float   *m;      /* [pairs], with room for 15 more */
     float   *l;      /* [pairs] */
+    float   *top;    /* [pairs] scratch, with room for 15 more */
     float   *kf;     /* [head_dim][32] scratch */
     float   *vf;     /* [32][hd_pad] scratch */
 } k_attn_t;
@@ -90,13 +91,15 @@ typedef struct {
      * into max; returns 1 if all x are finite or -infinity.  mask: x of tokens
      * that are not allowed becomes -infinity.  exps: out = exp((x - max) * t)
      * and the sum of each block into sum.  collect: ids of x >= least, rising;
-     * returns their number.
+     * returns their number.  above: the sum of all x >= least, within a
+     * relative 1e-6.
      */
     int (*blocks)(const float *x, uint32_t n, float *max);
     void (*mask)(float *x, uint32_t n, const uint32_t *mask);
     void (*exps)(float *out, const float *x, uint32_t n, float max, float t,
                  float *sum);
     uint32_t (*collect)(const float *x, uint32_t n, float least, uint32_t *ids);
+    double (*above)(const float *x, uint32_t n, float least);
 } k_simd_t;
 
 

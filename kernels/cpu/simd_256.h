@@ -26,7 +26,6 @@ typedef __m256 vm_t; /* a mask: all bits of a lane */
 #define vf_div(a, b)     _mm256_div_ps(a, b)
 #define vf_max(a, b)     _mm256_max_ps(a, b)
 #define vf_min(a, b)     _mm256_min_ps(a, b)
-#define vf_round(x)      _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | 8)
 #define vf_lt(a, b)      _mm256_cmp_ps(a, b, _CMP_LT_OQ)
 #define vf_ge(a, b)      _mm256_cmp_ps(a, b, _CMP_GE_OQ)
 #define vf_pick(m, a, b) _mm256_blendv_ps(b, a, m)
@@ -43,14 +42,11 @@ typedef __m256 vm_t; /* a mask: all bits of a lane */
 #define vf_iota() _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7)
 
 
-/* 2^n for whole n in [-126, 127]. */
+/* The low 8 bits of each lane become the exponent of a power of two. */
 static inline vf_t
-vf_pow2(vf_t n)
+vf_pow2(vf_t x)
 {
-    __m256i i;
-
-    i = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(i, 23));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x), 23));
 }
 
 

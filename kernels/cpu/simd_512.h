@@ -26,14 +26,12 @@ typedef __mmask16 vm_t;
 #define vf_div(a, b)     _mm512_div_ps(a, b)
 #define vf_max(a, b)     _mm512_max_ps(a, b)
 #define vf_min(a, b)     _mm512_min_ps(a, b)
-#define vf_round(x)      _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | 8)
 #define vf_lt(a, b)      _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
 #define vf_ge(a, b)      _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ)
 #define vf_pick(m, a, b) _mm512_mask_blend_ps(m, b, a)
 #define vm_and(a, b)     ((__mmask16) ((a) & (b)))
 #define vm_bits(m)       ((uint32_t) (m))
 #define vm_from(bits)    ((__mmask16) (bits))
-#define vf_pow2(n)       _mm512_scalef_ps(_mm512_set1_ps(1.0f), n)
 #define vf_half(p)                                                             \
     _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) (const void *) (p)))
 #define vf_put_half(p, x)                                                      \
@@ -44,6 +42,14 @@ typedef __mmask16 vm_t;
 
 #define vf_iota()                                                              \
     _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+
+
+/* The low 8 bits of each lane become the exponent of a power of two. */
+static inline vf_t
+vf_pow2(vf_t x)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 23));
+}
 
 
 static inline __m256

@@ -24,4 +24,5 @@ const k_simd_t k_simd_avx512 = {
     .mask = v_mask,
     .exps = v_exps,
     .collect = v_collect,
+    .above = v_above,
 };

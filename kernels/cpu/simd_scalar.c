@@ -347,6 +347,21 @@ s_collect(const float *x, uint32_t n, float least, uint32_t *ids)
 }
 
 
+static double
+s_above(const float *x, uint32_t n, float least)
+{
+    double   sum;
+    uint32_t i;
+
+    sum = 0;
+    for (i = 0; i < n; i++) {
+        sum += x[i] >= least ? (double) x[i] : 0;
+    }
+
+    return sum;
+}
+
+
 const k_simd_t k_simd_scalar = {
     .norm = s_norm,
     .add = s_add,
@@ -360,4 +375,5 @@ const k_simd_t k_simd_scalar = {
     .mask = s_mask,
     .exps = s_exps,
     .collect = s_collect,
+    .above = s_above,
 };

@@ -12,9 +12,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#define k_v5 static inline __attribute__((always_inline, unused))
-
 #ifndef K_VEC512_EMULATE
+
+#define k_v5 static inline __attribute__((always_inline))
 
 #include <immintrin.h>
 
@@ -177,6 +177,9 @@ v5f_fnma(v5f a, v5f b, v5f c)
 }
 
 #else /* K_VEC512_EMULATE */
+
+/* calls, lest unrolled kernels take minutes to compile with sanitizers */
+#define k_v5 static __attribute__((noinline, unused))
 
 #include <math.h>
 

@@ -7,6 +7,7 @@
  * fixed number of random mutations of them.
  */
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -44,11 +44,14 @@ static char dir[256];
 static char path[300];
 
 static int  fds_open(void);
+static void ask_default(ask_t *a);
 static int  ask_fill(ask_t *a);
 static int  ask_send(int sock, const ask_t *a);
 static void ask_close(ask_t *a);
 static int  answer_read(int sock);
 static int  seq_pair(int sock[2]);
+static int  fd_kept(int fd);
+static int  answered(const llm_hello_t *hello, size_t len, int fd);
 static void test_good(void);
 static void test_asks(void);
 static void test_answers(void);
@@ -361,11 +364,13 @@ bad_none(ask_t *a)
 {
 }
 
+
 static void
 bad_magic(ask_t *a)
 {
     a->hello.magic++;
 }
+
 
 static void
 bad_status(ask_t *a)
@@ -373,11 +378,13 @@ bad_status(ask_t *a)
     a->hello.status = LLM_HELLO_OK;
 }
 
+
 static void
 bad_short(ask_t *a)
 {
     a->hello_len = 63;
 }
+
 
 static void
 bad_long(ask_t *a)
@@ -385,17 +392,20 @@ bad_long(ask_t *a)
     a->hello_len = 65;
 }
 
+
 static void
 bad_byte(ask_t *a)
 {
     a->hello_len = 1;
 }
 
+
 static void
 bad_major(ask_t *a)
 {
     a->hello.major++;
 }
+
 
 static void
 good_minor(ask_t *a)
@@ -405,11 +415,13 @@ good_minor(ask_t *a)
     a->hello.features = ~0ULL;
 }
 
+
 static void
 bad_no_fds(ask_t *a)
 {
     a->n_fds = 0;
 }
+
 
 static void
 bad_two_fds(ask_t *a)
@@ -417,11 +429,13 @@ bad_two_fds(ask_t *a)
     a->n_fds = 2;
 }
 
+
 static void
 bad_four_fds(ask_t *a)
 {
     a->n_fds = 4;
 }
+
 
 static void
 bad_eight_fds(ask_t *a)
@@ -429,11 +443,13 @@ bad_eight_fds(ask_t *a)
     a->n_fds = 8;
 }
 
+
 static void
 bad_no_seals(ask_t *a)
 {
     a->seals = 0;
 }
+
 
 static void
 bad_no_shrink(ask_t *a)
@@ -441,11 +457,13 @@ bad_no_shrink(ask_t *a)
     a->seals = F_SEAL_GROW | F_SEAL_SEAL;
 }
 
+
 static void
 bad_no_grow(ask_t *a)
 {
     a->seals = F_SEAL_SHRINK | F_SEAL_SEAL;
 }
+
 
 static void
 bad_no_seal(ask_t *a)
@@ -453,11 +471,13 @@ bad_no_seal(ask_t *a)
     a->seals = F_SEAL_SHRINK | F_SEAL_GROW;
 }
 
+
 static void
 bad_write_seal(ask_t *a)
 {
     a->seals = SEALS | F_SEAL_WRITE;
 }
+
 
 static void
 bad_file_short(ask_t *a)
@@ -465,11 +485,13 @@ bad_file_short(ask_t *a)
     a->file_size = WHOLE - LLM_PAGE;
 }
 
+
 static void
 bad_file_long(ask_t *a)
 {
     a->file_size = WHOLE + LLM_PAGE;
 }
+
 
 static void
 bad_file_empty(ask_t *a)
@@ -478,11 +500,13 @@ bad_file_empty(ask_t *a)
     a->hello.region_size = 0;
 }
 
+
 static void
 bad_region_size(ask_t *a)
 {
     a->region.region_size++;
 }
+
 
 static void
 bad_hello_size(ask_t *a)
@@ -490,11 +514,13 @@ bad_hello_size(ask_t *a)
     a->hello.region_size = 1ULL << 62;
 }
 
+
 static void
 bad_region_magic(ask_t *a)
 {
     a->region.magic = 0;
 }
+
 
 static void
 bad_region_major(ask_t *a)
@@ -502,11 +528,13 @@ bad_region_major(ask_t *a)
     a->region.major++;
 }
 
+
 static void
 bad_sub_off(ask_t *a)
 {
     a->region.sub_off = 0;
 }
+
 
 static void
 bad_comp_off(ask_t *a)
@@ -514,11 +542,13 @@ bad_comp_off(ask_t *a)
     a->region.comp_off = a->region.sub_off;
 }
 
+
 static void
 bad_comp_off_far(ask_t *a)
 {
     a->region.comp_off = ~0ULL - SIZE + 1;
 }
+
 
 static void
 bad_sub_size(ask_t *a)
@@ -526,11 +556,13 @@ bad_sub_size(ask_t *a)
     a->region.sub_size = SIZE - 4096;
 }
 
+
 static void
 bad_sub_zero(ask_t *a)
 {
     a->region.sub_size = 0;
 }
+
 
 static void
 bad_sub_huge(ask_t *a)
@@ -538,11 +570,13 @@ bad_sub_huge(ask_t *a)
     a->region.sub_size = 1ULL << 63;
 }
 
+
 static void
 bad_comp_size(ask_t *a)
 {
     a->region.comp_size = 2 * SIZE;
 }
+
 
 static void
 bad_small(ask_t *a)
@@ -553,17 +587,20 @@ bad_small(ask_t *a)
         4 * LLM_PAGE + SIZE;
 }
 
+
 static void
 bad_not_memfd(ask_t *a)
 {
     a->fds[0] = open("/dev/zero", O_RDWR | O_CLOEXEC);
 }
 
+
 static void
 bad_memfd_eventfd(ask_t *a)
 {
     a->fds[0] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 }
+
 
 static void
 bad_event_pipe(ask_t *a)
@@ -576,11 +613,13 @@ bad_event_pipe(ask_t *a)
     }
 }
 
+
 static void
 bad_event_socket(ask_t *a)
 {
     a->fds[2] = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
 }
+
 
 static void
 bad_event_blocks(ask_t *a)
@@ -588,11 +627,13 @@ bad_event_blocks(ask_t *a)
     a->fds[2] = eventfd(0, EFD_CLOEXEC);
 }
 
+
 static void
 bad_event_memfd(ask_t *a)
 {
     a->fds[1] = memfd_create("e", MFD_CLOEXEC);
 }
+
 
 static void
 bad_huge_pages(ask_t *a)

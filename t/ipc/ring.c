@@ -19,7 +19,6 @@ typedef struct {
 } pair_t;
 
 static void pair_init(pair_t *p, uint64_t size, uint64_t at);
-static void pair_free(pair_t *p);
 static int  body_send(pair_t *p, uint32_t len, uint32_t gen);
 static int  body_take(pair_t *p, uint32_t len, uint32_t gen);
 static void raw_header(pair_t *p, uint64_t at, uint32_t len, unsigned type,
@@ -61,30 +60,36 @@ main(void)
 static void
 pair_init(pair_t *p, uint64_t size, uint64_t at)
 {
-    memset(p, 0, sizeof(*p));
-    p->ctl = aligned_alloc(128, sizeof(*p->ctl));
-    p->data = aligned_alloc(LLM_PAGE, size);
-    if (p->ctl == NULL || p->data == NULL) {
-        abort();
+    static uint64_t        size_was;
+    static uint8_t        *data;
+    static llm_ring_ctl_t *ctl;
+
+    /* memory of exactly that size, kept from case to case */
+
+    if (size != size_was) {
+        free(data);
+        free(ctl);
+        ctl = aligned_alloc(128, sizeof(*ctl));
+        data = aligned_alloc(LLM_PAGE, size);
+        if (ctl == NULL || data == NULL) {
+            abort();
+        }
+
+        memset(data, 0xa5, size);
+        size_was = size;
     }
 
-    memset(p->ctl, 0, sizeof(*p->ctl));
-    memset(p->data, 0xa5, size);
+    memset(p, 0, sizeof(*p));
+    memset(ctl, 0, sizeof(*ctl));
+    p->ctl = ctl;
+    p->data = data;
 
-    llm_ring_tx_init(&p->tx, p->ctl, p->data, size);
-    llm_ring_rx_init(&p->rx, p->ctl, p->data, size);
+    llm_ring_tx_init(&p->tx, ctl, data, size);
+    llm_ring_rx_init(&p->rx, ctl, data, size);
 
-    p->ctl->head = p->ctl->tail = at;
+    ctl->head = ctl->tail = at;
     p->tx.head = p->tx.tail = p->tx.sent = at;
     p->rx.head = p->rx.tail = p->rx.freed = at;
-}
-
-
-static void
-pair_free(pair_t *p)
-{
-    free(p->ctl);
-    free(p->data);
 }
 
 
@@ -217,8 +222,6 @@ test_basics(void)
     is_int(llm_ring_is_control(LLM_REC_BODY), 0, "BODY is not");
     is_int(llm_ring_is_control(LLM_REC_PAD), 0, "PAD is not");
     is_int(llm_ring_is_control(255), 0, "an unknown type is not");
-
-    pair_free(&p);
 }
 
 
@@ -254,7 +257,6 @@ test_wrap(void)
             }
 
             n++;
-            pair_free(&p);
         }
     }
 
@@ -272,7 +274,6 @@ test_wrap(void)
     }
 
     is_int(bad, 0, "positions pass 2^64");
-    pair_free(&p);
 
     /* a long way, the ring half full */
 
@@ -290,7 +291,6 @@ test_wrap(void)
     }
 
     is_int(bad, 0, "5000 records through a ring of 64 KiB, 20 under way");
-    pair_free(&p);
 }
 
 
@@ -316,7 +316,6 @@ test_sizes(void)
                           UINT32_MAX),
            -EMSGSIZE, "the sum of two parts does not overflow");
     is_int(p.tx.head, 0, "and nothing was written");
-    pair_free(&p);
 
     bad = 0;
 
@@ -325,7 +324,6 @@ test_sizes(void)
         bad += body_send(&p, max, gap) != 0;
         (void) llm_ring_flush(&p.tx);
         bad += !body_take(&p, max, gap);
-        pair_free(&p);
     }
 
     is_int(bad, 0, "it passes at every offset of the ring's end");
@@ -333,7 +331,6 @@ test_sizes(void)
     pair_init(&p, LLM_RING_DEFAULT, 0);
     is_int(llm_ring_payload_max(&p.tx), (1 << 17) - 16,
            "the default ring has records of 128 KiB");
-    pair_free(&p);
 }
 
 
@@ -393,8 +390,6 @@ test_reserve(void)
         bad += llm_ring_release(&p.rx) != 1;
         bad += p.ctl->starving != 0;
         bad += body_send(&p, 0, 1) != 0;
-
-        pair_free(&p);
     }
 
     is_int(bad, 0,
@@ -415,7 +410,6 @@ test_reserve(void)
     is_int(llm_ring_release(&p.rx), 1, "release: the producer waits");
     is_int(llm_ring_reserve(&p.tx, LLM_REC_BODY, 100, &payload), 0,
            "and finds space");
-    pair_free(&p);
 }
 
 
@@ -471,7 +465,6 @@ test_space(void)
 
     llm_pos_store(&p.ctl->tail, p.tx.sent + 16);
     is_int(llm_ring_space(&p.tx), 0, "no space in a broken ring");
-    pair_free(&p);
 }
 
 
@@ -509,8 +502,6 @@ test_doorbell(void)
     llm_pos_store(&p.ctl->head, p.rx.tail + 8);
     is_int(llm_ring_arm(&p.rx), 1, "a broken head does not sleep");
     is_int(llm_ring_peek(&p.rx, &rec), -EPROTO, "peek tells");
-
-    pair_free(&p);
 }
 
 
@@ -598,7 +589,6 @@ test_headers(void)
         raw_header(&p, 0, cases[i].len, cases[i].type, cases[i].flags,
                    cases[i].pad, cases[i].slot, cases[i].gen);
         is_int(raw_peek(&p, SIZE), cases[i].rc, "header: %s", cases[i].what);
-        pair_free(&p);
     }
 
     /* a record that ends beyond head, and one that ends beyond the ring */
@@ -608,14 +598,12 @@ test_headers(void)
     is_int(raw_peek(&p, 96), -EPROTO, "a record longer than what was sent");
     p.rx.head = 0;
     is_int(raw_peek(&p, 112), 1, "16 more suffice");
-    pair_free(&p);
 
     pair_init(&p, SIZE, SIZE - 64);
     raw_header(&p, SIZE - 64, 80, LLM_REC_DATA, 0, 0, 1, 1);
     is_int(raw_peek(&p, SIZE + 64), -EPROTO, "a record over the ring's end");
     raw_header(&p, SIZE - 64, 64, LLM_REC_DATA, 0, 0, 1, 1);
     is_int(raw_peek(&p, SIZE + 64), 1, "one up to it");
-    pair_free(&p);
 
     /* what the peer changes after peek changes nothing */
 
@@ -628,7 +616,6 @@ test_headers(void)
     is_int(p.rx.tail, 112, "its length is the one that was read");
     ok(rec.len == 84 && rec.hdr.len == 100 && rec.hdr.slot == 1,
        "the header is a copy");
-    pair_free(&p);
 }
 
 
@@ -643,37 +630,30 @@ test_pads(void)
     is_int(p.rx.tail, SIZE, "and is skipped");
     is_int(llm_ring_release(&p.rx), 0, "and given back");
     is_int(p.ctl->tail, SIZE, "in full");
-    pair_free(&p);
 
     pair_init(&p, SIZE, SIZE - 64);
     raw_header(&p, SIZE - 64, 48, LLM_REC_PAD, 0, 0, LLM_SLOT_NONE, 0);
     is_int(raw_peek(&p, SIZE), -EPROTO, "a PAD that ends before the ring");
-    pair_free(&p);
 
     pair_init(&p, SIZE, SIZE - 64);
     raw_header(&p, SIZE - 64, 60, LLM_REC_PAD, 0, 0, LLM_SLOT_NONE, 0);
     is_int(raw_peek(&p, SIZE), -EPROTO, "a PAD of no multiple of 16");
-    pair_free(&p);
 
     pair_init(&p, SIZE, SIZE - 64);
     raw_header(&p, SIZE - 64, 80, LLM_REC_PAD, 0, 0, LLM_SLOT_NONE, 0);
     is_int(raw_peek(&p, SIZE + 64), -EPROTO, "a PAD over the ring's end");
-    pair_free(&p);
 
     pair_init(&p, SIZE, SIZE - 64);
     raw_header(&p, SIZE - 64, 64, LLM_REC_PAD, 0, 0, LLM_SLOT_NONE, 0);
     is_int(raw_peek(&p, SIZE - 16), -EPROTO, "a PAD beyond head");
-    pair_free(&p);
 
     pair_init(&p, SIZE, 0);
     raw_header(&p, 0, SIZE, LLM_REC_PAD, 0, 0, LLM_SLOT_NONE, 0);
     is_int(raw_peek(&p, SIZE), -EPROTO, "a PAD of the whole ring");
-    pair_free(&p);
 
     pair_init(&p, SIZE, 0);
     raw_header(&p, 0, 0, LLM_REC_PAD, 0, 0, LLM_SLOT_NONE, 0);
     is_int(raw_peek(&p, SIZE), -EPROTO, "a PAD of 0 bytes");
-    pair_free(&p);
 
     pair_init(&p, SIZE, SIZE - 16);
     raw_header(&p, SIZE - 16, 16, LLM_REC_PAD, 1, 0, LLM_SLOT_NONE, 0);
@@ -684,7 +664,6 @@ test_pads(void)
     is_int(raw_peek(&p, SIZE), -EPROTO, "a PAD with a generation");
     raw_header(&p, SIZE - 16, 16, LLM_REC_PAD, 0, 0, LLM_SLOT_NONE, 0);
     is_int(raw_peek(&p, SIZE), 0, "a PAD of 16 bytes");
-    pair_free(&p);
 }
 
 
@@ -713,7 +692,6 @@ test_positions(void)
             pair_init(&p, SIZE, at);
             raw_header(&p, at, 16, LLM_REC_CANCEL, 0, 0, 1, 1);
             bad += raw_peek(&p, at + heads[i]) != -EPROTO;
-            pair_free(&p);
         }
 
         is_int(bad, 0, "9 heads that cannot be, at %llu",
@@ -728,7 +706,6 @@ test_positions(void)
     (void) llm_ring_flush(&p.tx);
     ok(body_take(&p, 0, 1) && body_take(&p, 0, 2), "two records");
     is_int(raw_peek(&p, 16), -EPROTO, "head goes back");
-    pair_free(&p);
 
     /* every head around an honest one, two records read but not released */
 
@@ -750,7 +727,6 @@ test_positions(void)
     }
 
     is_int(bad, 0, "every head from 0 to size + 64");
-    pair_free(&p);
 
     /* tails: not back, not beyond what was published, aligned */
 
@@ -777,7 +753,6 @@ test_positions(void)
             bad += i == -EPROTO;
         }
 
-        pair_free(&p);
 
         tail += tail > 4096 && tail < SIZE - 8192 ? 1000 : 0;
     }
@@ -795,7 +770,6 @@ test_positions(void)
     p.ctl->tail = 0xffff;
     (void) llm_ring_release(&p.rx);
     is_int(p.ctl->tail, 128, "nor is the tail");
-    pair_free(&p);
 }
 
 
@@ -856,5 +830,4 @@ test_overflow(void)
     ok(n_ok > 1000 && n_bad > 1000,
        "random headers: %d passed and lie in the ring, %d refused", n_ok,
        n_bad);
-    pair_free(&p);
 }

@@ -8,7 +8,12 @@
 #include "t/lib/tap.h"
 #include "t/kernels/toy.h"
 #include "kernels/cpu/gemm.h"
-#include "kernels/cpu/simd.h"
+#include "t/kernels/simd_512_emulated.h"
+
+/* clang-format off: the vectors come first */
+#include "kernels/cpu/simd_ops.inc"
+#include "kernels/cpu/simd_attn.inc"
+/* clang-format on */
 
 #define POISON 0x7fc0dead /* a NaN */
 #define MAX    700
@@ -18,6 +23,24 @@ typedef struct {
     uint32_t head_dim, group, rows, tokens, window;
     float    cap;
 } attn_case_t;
+
+
+/* The text of the AVX-512 table over emulated vectors. */
+static const k_simd_t emulated = {
+    .norm = v_norm,
+    .add = v_add,
+    .act = v_act,
+    .scale = v_scale,
+    .rope = v_rope,
+    .half = v_half,
+    .attn_page = v_attn_page,
+    .attn_merge = v_attn_merge,
+    .blocks = v_blocks,
+    .mask = v_mask,
+    .exps = v_exps,
+    .collect = v_collect,
+    .above = v_above,
+};
 
 
 static void   test_norm(const k_simd_t *s, const char *isa);
@@ -40,11 +63,15 @@ main(void)
 {
     int isa;
 
-    for (isa = K_ISA_SCALAR; isa <= K_ISA_AVX512; isa++) {
+    for (isa = K_ISA_SCALAR; isa <= K_ISA_AVX512 + 1; isa++) {
         const char     *name = k_isa_name((k_isa_t) isa);
         const k_simd_t *s = k_simd_table((k_isa_t) isa);
 
-        if (isa > (int) k_isa_detect()) {
+        if (isa > K_ISA_AVX512) {
+            name = "avx512 emulated";
+            s = &emulated;
+
+        } else if (isa > (int) k_isa_detect()) {
             ok(1, "# SKIP this CPU has no %s", name);
             continue;
         }
@@ -318,6 +345,12 @@ test_passes(const k_simd_t *s, const char *isa)
             }
         }
 
+        want = 0;
+        for (i = 0; i < n; i++) {
+            want += x[i] >= 3.0f ? x[i] : 0;
+        }
+        bad += fabs(s->above(x, n, 3.0f) - want) > 1e-6 * want;
+
         k = s->collect(x, n, 7.0f, ids);
         for (i = 0, good = 0; i < n; i++) {
             if (x[i] >= 7.0f) {
@@ -392,7 +425,7 @@ test_attn(const k_simd_t *s, const char *isa)
         err = attn_error(s, &c);
         worst = err > worst || err != err ? err : worst;
     }
-    ok(worst < 3e-6, "%s: attention over pages: error %.1e", isa, worst);
+    ok(worst < 6e-6, "%s: attention over pages: error %.1e", isa, worst);
 }
 
 
@@ -426,7 +459,7 @@ attn_error(const k_simd_t *s, const attn_case_t *c)
         }
     }
 
-    f = calloc(pairs * (hd + 32 + 2 * pad + 2) + 32 * (hd + pad) + 64, 4);
+    f = calloc(pairs * (hd + 32 + 2 * pad + 3) + 32 * (hd + pad) + 94, 4);
     end = f;
     memset(&a, 0, sizeof(a));
     a.head_dim = hd;
@@ -439,7 +472,8 @@ attn_error(const k_simd_t *s, const attn_case_t *c)
     a.q = end, end += pairs * hd;
     a.s = end, end += pairs * 32;
     a.o = end, end += pairs * pad;
-    a.m = end, end += pairs;
+    a.m = end, end += pairs + 15;
+    a.top = end, end += pairs + 15;
     a.l = end, end += pairs;
     a.kf = end, end += hd * 32;
     a.vf = end, end += 32 * pad;
@@ -519,7 +553,7 @@ static void
 test_attn_dead(const k_simd_t *s, const char *isa)
 {
     int      i, bad;
-    float    mem[4 * (16 + 32 + 16 + 2) + 32 * 32];
+    float    mem[4 * (16 + 32 + 16 + 1) + 2 * 19 + 32 * 32];
     uint16_t kv[32 * 32];
     k_attn_t a;
 
@@ -534,8 +568,9 @@ test_attn_dead(const k_simd_t *s, const char *isa)
     a.s = a.q + 64;
     a.o = a.s + 128;
     a.m = a.o + 64;
-    a.l = a.m + 4;
-    a.kf = a.l + 4;
+    a.l = a.m + 19;
+    a.top = a.l + 4;
+    a.kf = a.top + 19;
     a.vf = a.kf + 512;
     for (i = 0; i < 4; i++) {
         a.m[i] = -INFINITY;

@@ -30,6 +30,7 @@ use IO::Socket::INET;
 use JSON::PP ();
 use POSIX qw(:sys_wait_h);
 use Socket qw(SOL_SOCKET SO_RCVBUF);
+use Scalar::Util qw(weaken);
 use Test::More;
 use Time::HiRes qw(time sleep);
 
@@ -212,7 +213,7 @@ sub spawn {
         open STDIN, '<&', $in or POSIX::_exit(9) if $in;
         open STDOUT, '>>', "$s->{dir}/$name.out";
         open STDERR, '>&', \*STDOUT;
-        exec @cmd or POSIX::_exit(127);
+        exec(($ENV{LLMTEST_ENGINE_WRAP} && $name =~ /^engine/ ? (split / /, $ENV{LLMTEST_ENGINE_WRAP}) : ()), @cmd) or POSIX::_exit(127);
     }
     return $pid;
 }
@@ -410,7 +411,9 @@ sub client {
     }
     die "connect: $!" unless $c && defined fileno $c;
     binmode $c;
-    return bless { s => $c, in => '', body => '' }, 'LLMTest::Conn';
+    my $conn = bless { s => $c, in => '', body => '' }, 'LLMTest::Conn';
+    weaken($s->{clients}{ ++$s->{opened} } = $conn); # done() closes what is left
+    return $conn;
 }
 
 # Sends a request, on a connection of its own unless `on` names one. Returns
@@ -433,7 +436,9 @@ sub request {
         push @h, 'Content-Type: application/json' unless grep { /^content-type/i } @h;
         $body = $o{body};
     }
-    push @h, 'Connection: close' unless $o{on} || $o{keepalive} || $v eq '1.0';
+    # closed by us, too, once it is read: NGINX lingers otherwise
+    $c->{once} = !$o{on} && !$o{keepalive} && $v ne '1.0';
+    push @h, 'Connection: close' if $c->{once};
     $c->{method} = $method;
     $c->send("$method $uri HTTP/$v\r\n" . join('', map { "$_\r\n" } @h) . "\r\n$body");
     return $c;
@@ -471,6 +476,7 @@ sub done {
     my $e = $s->{engine};
     local $Test::Builder::Level = $Test::Builder::Level + 1;
 
+    $_->close for grep { $_ } values %{ $s->{clients} || {} };
     if ($s->{nginx}) {
         my @w = grep { $s->{fds}{$_} && kill 0, $_ } $s->workers;
         my @left;
@@ -660,6 +666,7 @@ sub events {
     while (defined($e = $c->event($timeout))) {
         push @e, $e unless $e =~ /^:/;
     }
+    $c->close if $c->{once} && $c->{done};
     return @e;
 }
 
@@ -683,6 +690,7 @@ sub response {
     $r->{json} = eval { $json->decode($r->{body}) };
     $r->{error} = ref $r->{json} eq 'HASH' ? $r->{json}{error} : undef;
     delete $c->{res};
+    $c->close if $c->{once} && $c->{done};
     return $r;
 }
 
@@ -697,6 +705,6 @@ sub closed {
 }
 
 sub half_close { shutdown $_[0]{s}, 1 }
-sub close { CORE::close $_[0]{s} }
+sub close { CORE::close $_[0]{s} if $_[0]{s} }
 
 1;

@@ -34,9 +34,10 @@ my (@c, %seen, @bad);
 sub finish {
     my ($c) = @_;
     my $r = $c->response(30);
-    my $ok = $r->{whole} && ($r->{body} =~ /data: \[DONE\]\n\n$/ ? 'done'
+    my $ok = ($r->{body} =~ /data: \[DONE\]\n\n$/ && $r->{whole} ? 'done'
         : $r->{body} =~ /^data: \{"error":\{.*\n\n\z/m ? 'error event'
         : $r->{status} == 200 && ($r->{json} || {})->{a} ? 'plain'
+        : !$r->{whole} && $r->{body} !~ /\n\n\z/ ? 'cut inside an event'
         : $r->{status} =~ /^(?:400|500|503)$/ && $r->{error} ? "error $r->{status}" : '');
     $seen{$ok || 'bad'}++;
     push @bad, "$r->{status} whole=" . ($r->{whole} || 0) . ' ' . substr $r->{body}, -100 unless $ok;

@@ -71,7 +71,7 @@ $r = $t->post('/limit/chat/completions', chat(sse()), headers => \@a);
 is($r->{status}, 429, 'limit_req: 429');
 is($r->{headers}{$p . 'allow-origin'}, '*', 'limit_req: origin');
 $r = $t->get('/any/chat/completions', headers => \@a);
-is($r->{status}, 405, '405');
+is($r->{status}, 405, 'a wrong method: 405');
 is($r->{headers}{$p . 'allow-origin'}, '*', '405: origin');
 $r = $t->get('/health', headers => \@a);
 is($r->{headers}{$p . 'allow-origin'}, '*', 'health: origin');

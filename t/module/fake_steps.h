@@ -48,14 +48,15 @@ static int
 out_send(fe_req_t *q)
 {
     int        rc;
-    size_t     n, left;
+    size_t     n, left, max;
     uint32_t   i, n_tokens;
     uint8_t   *p;
     llm_data_t d;
 
     while (q->out != NULL) {
         left = q->out_len - q->out_off;
-        n = left > FE_PIECE ? FE_PIECE : left;
+        max = llm_ring_payload_max(&q->conn->ipc.tx) - 4 * LLM_DATA_TOKENS;
+        n = left > max / 2 ? max / 2 : left;
         n = n > q->credit ? (size_t) q->credit : n;
 
         if (n == 0 && left != 0) {
@@ -72,6 +73,9 @@ out_send(fe_req_t *q)
         rc = llm_ring_reserve(&q->conn->ipc.tx, LLM_REC_DATA,
                               (uint32_t) (sizeof(d) + 4 * n_tokens + n), &p);
         if (rc != 0) {
+            if (rc != -EAGAIN) {
+                fault("cannot write DATA: %s", strerror(-rc));
+            }
             return rc;
         }
 

@@ -9,6 +9,7 @@
 static void test_one(void);
 static void test_many(void);
 static void test_refused(void);
+static void test_refused_sampling(rig_t *rig, rig_group_t *g);
 static void test_chunk(void);
 static void test_share(void);
 static void test_pace(void);
@@ -120,6 +121,7 @@ test_refused(void)
     g->g.n_choices = SCHED_CHOICES_MAX + 1;
     is_int(sched_submit(rig.s, &g->g), -EINVAL, "refused: too many choices");
     g->g.n_choices = 1;
+    test_refused_sampling(&rig, g);
     rig_close(&rig, "refused");
 
     rig_open(&rig, &(rig_conf_t){.pages = 2, .context = 100});
@@ -131,6 +133,61 @@ test_refused(void)
     is_int(g->choices[0].n, 1, "refused: but the pool bounds its output");
     is_int(g->choices[0].reason, SCHED_LENGTH, "refused: to its length");
     rig_close(&rig, "refused by the pool");
+}
+
+
+/* One request's bad number must not spoil the batch of others. */
+
+static void
+test_refused_sampling(rig_t *rig, rig_group_t *g)
+{
+    sched_sampling_t good = g->g.sampling;
+    k_bias_t         bias = {RIG_VOCAB, 1};
+    int32_t          eog = RIG_VOCAB;
+    uint32_t         i, refused = 0;
+
+    for (i = 0; i < 10; i++) {
+        g->g.sampling = good;
+
+        switch (i) {
+        case 0:
+            g->g.sampling.temperature = NAN;
+            break;
+        case 1:
+            g->g.sampling.temperature = -1;
+            break;
+        case 2:
+            g->g.sampling.repetition = 0;
+            break;
+        case 3:
+            g->g.sampling.frequency = INFINITY;
+            break;
+        case 4:
+            g->g.sampling.presence = NAN;
+            break;
+        case 5:
+            g->g.sampling.top_p = NAN;
+            break;
+        case 6:
+            g->g.sampling.min_p = NAN;
+            break;
+        case 7:
+            g->g.sampling.n_top = K_TOP_MAX + 1;
+            break;
+        case 8:
+            g->g.sampling.bias = &bias;
+            g->g.sampling.n_bias = 1;
+            break;
+        default:
+            g->g.eog = &eog;
+            g->g.n_eog = 1;
+            break;
+        }
+
+        refused += rig_submit(rig, g) == -EINVAL;
+    }
+
+    is_int(refused, 10, "refused: sampling parameters out of range");
 }
 
 
@@ -298,6 +355,16 @@ test_choices_many(void)
     is_int(done, 16, "choices: 16 in three places all end");
     rig_close(&rig, "many choices");
 
+    /* More than a step can draw for. */
+    rig_open(&rig, &(rig_conf_t){.seqs = 2, .logits = 2});
+    g = rig_group(&rig, 500, 3, 128, 3);
+    rig_submit(&rig, g);
+    rig_submit(&rig, rig_group(&rig, 600, 3, 128, 3));
+    rig_run(&rig, 5000);
+    is_int(rig.n_live, 0, "choices: twice 128 in two places all end");
+    is_int(rig.st.generated_tokens, 2 * 128 * 3, "choices: with all tokens");
+    rig_close(&rig, "most choices");
+
     rig_open(&rig, &(rig_conf_t){.seqs = 3});
     g = rig_group(&rig, 500, 70, 16, 1);
     rig_submit(&rig, g);
@@ -415,10 +482,17 @@ static k_count_t  spied_counts[256];
 static int
 spy_sample(k_exec_t *exec, uint32_t n, const k_sample_t *req, k_sampled_t *out)
 {
+    int rc;
+
     spied = req[0];
     memcpy(spied_counts, req[0].counts, req[0].n_counts * sizeof(k_count_t));
 
-    return k_backend_null.sample(exec, n, req, out);
+    rc = k_backend_null.sample(exec, n, req, out);
+
+    /* Few tokens, so that they come again. */
+    out[0].token = 32 + out[0].token % 20;
+
+    return rc;
 }
 
 
@@ -437,6 +511,8 @@ test_penalties(void)
     g->g.sampling.frequency = 0.5f;
     g->g.sampling.presence = 0.25f;
     g->g.sampling.top_k = 40;
+    g->g.sampling.logprobs = 0;
+    g->quiet = 1;
     rig_submit(&rig, g);
     rig_run(&rig, 200);
 

@@ -107,7 +107,11 @@ test_part(void)
 static void
 test_salt(void)
 {
-    rig_t rig;
+    rig_t          rig;
+    rig_group_t   *g;
+    sched_pages_t *p;
+    uint64_t       hash;
+    uint32_t       i;
 
     rig_open(&rig, &(rig_conf_t){0});
     cached(&rig, 0, 100, 1);
@@ -116,6 +120,39 @@ test_salt(void)
     is_int(cached(&rig, 0, 100, 1), 99, "salt: the first one's is still there");
     is_int(cached(&rig, 0, 20, 3), 0, "salt: nor inside a page");
     rig_close(&rig, "salt");
+
+    /* Where all hashes lead to the same bucket, comparing decides. */
+    rig_open(&rig, &(rig_conf_t){0});
+    rig.handle->pages.mask = 0;
+    cached(&rig, 0, 100, 1);
+    cached(&rig, 500, 100, 1);
+    is_int(cached(&rig, 0, 100, 2), 0, "salt: nor in the same bucket");
+    is_int(cached(&rig, 0, 100, 1), 99, "salt: where its own is found");
+
+    g = rig_group(&rig, 0, 100, 1, 1);
+    g->g.salt[3] = 1;
+    memmove(g->prompt, g->prompt + 32, 32 * sizeof(int32_t));
+    rig_submit(&rig, g);
+    rig_run(&rig, 10);
+    is_int(g->cached, 0, "bucket: the same tokens elsewhere are not found");
+
+    /* Nor do equal hashes make equal tokens: two first pages with one hash. */
+    p = &rig.handle->pages;
+    hash = 0;
+    for (i = 0; i < p->n; i++) {
+        if (p->pages[i].state == SCHED_PAGE_CACHED
+            && p->pages[i].parent == SCHED_NONE && p->pages[i].n == 32) {
+            hash = p->pages[i].tokens[0] == 0 ? p->pages[i].hash : hash;
+        }
+    }
+    for (i = 0; i < p->n; i++) {
+        if (p->pages[i].tokens[0] == 500) {
+            p->pages[i].hash = hash;
+        }
+    }
+    ok(hash != 0 && cached(&rig, 0, 100, 1) == 99,
+       "bucket: a page with an equal hash is not taken");
+    rig_close(&rig, "bucket");
 }
 
 

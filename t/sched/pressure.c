@@ -5,6 +5,7 @@
 #include "t/sched/rig.h"
 
 static void test_preempt(void);
+static void test_reserve(void);
 static void test_oldest(void);
 static void test_choices(void);
 static void test_paused(void);
@@ -15,6 +16,7 @@ int
 main(void)
 {
     test_preempt();
+    test_reserve();
     test_oldest();
     test_choices();
     test_paused();
@@ -58,6 +60,25 @@ test_preempt(void)
 
         rig_close(&rig, "preempt");
     }
+}
+
+
+/* Who would be preempted soon is not let in: its prompt's work is spared. */
+
+static void
+test_reserve(void)
+{
+    rig_t        rig;
+    rig_group_t *g;
+
+    rig_open(&rig, &(rig_conf_t){.pages = 10, .context = 300});
+    rig_submit(&rig, rig_group(&rig, 0, 100, 1, 60));
+    g = rig_group(&rig, 1000, 190, 1, 10);
+    rig_submit(&rig, g);
+    rig_run(&rig, 200);
+    ok(g->gone, "reserve: both end");
+    is_int(rig.st.preemptions, 0, "reserve: nobody is preempted");
+    rig_close(&rig, "reserve");
 }
 
 

@@ -17,7 +17,7 @@
 #include "t/lib/tap.h"
 
 #define RIG_VOCAB   5000
-#define RIG_CHOICES 16
+#define RIG_CHOICES 128
 
 typedef struct rig_s rig_t;
 

@@ -215,12 +215,14 @@ struct jinja_s {
     uint32_t      line;
     time_t        now;
     jinja_dict_t *vars;
+    jinja_buf_t   tail; /* of the last a + b: the next may go on in it */
 };
 
 
 /* jinja_base.c: memory, errors, limits, constructors */
 
-void        *jinja_alloc(jinja_t *j, size_t size);
+void        *jinja_alloc(jinja_t *j, size_t size); /* zeroes */
+void        *jinja_alloc_raw(jinja_t *j, size_t size);
 void         jinja_arena_free(jinja_arena_t *arena);
 _Noreturn void jinja_throw(jinja_t *j, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -15,7 +15,7 @@
 
 
 void *
-jinja_alloc(jinja_t *j, size_t size)
+jinja_alloc_raw(jinja_t *j, size_t size)
 {
     size_t         want;
     jinja_arena_t *a = &j->arena;
@@ -50,9 +50,7 @@ jinja_alloc(jinja_t *j, size_t size)
 
         if (want > CHUNK_SIZE) {
             /* a big piece of its own: go on with the current chunk */
-            p = c + 1;
-            memset(p, 0, size);
-            return p;
+            return c + 1;
         }
 
         a->pos = (char *) (c + 1);
@@ -61,9 +59,15 @@ jinja_alloc(jinja_t *j, size_t size)
 
     p = a->pos;
     a->pos += size;
-    memset(p, 0, size);
 
     return p;
+}
+
+
+void *
+jinja_alloc(jinja_t *j, size_t size)
+{
+    return memset(jinja_alloc_raw(j, size), 0, size);
 }
 
 

@@ -394,7 +394,7 @@ jinja_iter(jinja_t *j, jinja_val_t v)
         return q;
 
     case JINJA_STR:
-        s = v.u.s;
+        s = jinja_to_str(j, v); /* the characters of Markup are plain */
         q = jinja_seq_new(j, JINJA_ITER, s->chars, jinja_str_trusted(s));
         for (at = 0; at < s->len;) {
             size_t n = jinja_utf8_get(s->text + at, s->text + s->len, &cp);

@@ -368,14 +368,15 @@ eval_compare(jinja_t *j, jinja_env_t *env, const jinja_node_t *n)
 static jinja_val_t
 eval_concat(jinja_t *j, jinja_env_t *env, const jinja_node_t *n)
 {
-    uint32_t    i;
-    jinja_buf_t b = {0};
+    uint32_t           i;
+    const jinja_str_t *s = jinja_to_str(j, jinja_eval(j, env, n->list.v[0]));
 
-    for (i = 0; i < n->list.n; i++) {
-        jinja_print(j, &b, jinja_eval(j, env, n->list.v[i]));
+    for (i = 1; i < n->list.n; i++) {
+        s = jinja_str_concat(j, s,
+                             jinja_to_str(j, jinja_eval(j, env, n->list.v[i])));
     }
 
-    return jinja_buf_end(j, &b);
+    return jinja_val_str(s);
 }
 
 

@@ -315,30 +315,58 @@ FILTER(f_wordcount)
 }
 
 
-FILTER(f_urlencode)
+/* query: of a form's data, where spaces are + and slashes are not safe. */
+
+static void
+url_quote(jinja_t *j, jinja_buf_t *b, jinja_val_t v, bool query)
 {
     char               hex[4];
     size_t             i;
     uint8_t            c;
-    jinja_buf_t        b = {0};
-    const jinja_str_t *s;
-
-    if (self.type != JINJA_STR && jinja_iterable(self)) {
-        jinja_fail(j, "urlencode of a collection is not supported");
-    }
-
-    s = jinja_to_str(j, self);
+    const jinja_str_t *s = jinja_to_str(j, v);
 
     for (i = 0; i < s->len; i++) {
         c = (uint8_t) s->text[i];
+
         if (c < 128
             && (jinja_is_alpha(c) || jinja_is_digit(c)
-                || (c && strchr("_.-~/", c)))) {
-            jinja_buf_sub(j, &b, s, i, i + 1);
+                || (c && strchr("_.-~", c)) || (c == '/' && !query))) {
+            jinja_buf_sub(j, b, s, i, i + 1);
             continue;
         }
+
         snprintf(hex, sizeof(hex), "%%%02X", c);
-        jinja_buf_add(j, &b, hex, 3, jinja_str_trust(s, i));
+        if (c == ' ' && query) {
+            strcpy(hex, "+");
+        }
+        jinja_buf_add(j, b, hex, strlen(hex), jinja_str_trust(s, i));
+    }
+}
+
+
+FILTER(f_urlencode)
+{
+    uint32_t     i;
+    jinja_buf_t  b = {0};
+    jinja_seq_t *q, *pair;
+
+    if (self.type == JINJA_STR || !jinja_iterable(self)) {
+        url_quote(j, &b, self, false);
+        return jinja_buf_end(j, &b);
+    }
+
+    q = self.type == JINJA_DICT ? jinja_dict_view(j, self.u.d, JINJA_ITEMS)
+                                : jinja_iter_list(j, self);
+
+    for (i = 0; i < q->n; i++) {
+        pair = jinja_iter_list(j, q->v[i]);
+        if (pair->n != 2) {
+            jinja_fail(j, "urlencode needs pairs of key and value");
+        }
+        jinja_buf_add(j, &b, "&", i > 0, q->trusted);
+        url_quote(j, &b, pair->v[0], true);
+        jinja_buf_add(j, &b, "=", 1, q->trusted);
+        url_quote(j, &b, pair->v[1], true);
     }
 
     return jinja_buf_end(j, &b);

@@ -485,26 +485,40 @@ jinja_str_lines(jinja_t *j, const jinja_str_t *s, bool keep)
 }
 
 
-/* Markup escapes what is joined to it. */
+/*
+ * Markup escapes what is joined to it.  A sum that goes on where the last one
+ * ended is built in its place: the bytes of a do not change by that, and text
+ * that a template adds up piece by piece costs no square of its length.
+ */
 
 const jinja_str_t *
 jinja_str_concat(jinja_t *j, const jinja_str_t *a, const jinja_str_t *b)
 {
-    bool         markup = a->markup || b->markup;
     jinja_buf_t  buf = {0};
-    jinja_str_t *t;
+    jinja_str_t *s = jinja_alloc(j, sizeof(jinja_str_t));
 
-    if (markup) {
+    if (a->markup || b->markup) {
         a = jinja_str_escape(j, a);
         b = jinja_str_escape(j, b);
+        s->markup = true;
     }
 
-    jinja_buf_str(j, &buf, a);
-    jinja_buf_str(j, &buf, b);
-    t = (jinja_str_t *) jinja_buf_end(j, &buf).u.s;
-    t->markup = markup;
+    if (a->len && a->text == j->tail.text && a->len == j->tail.len) {
+        buf = j->tail;
+    } else {
+        jinja_buf_str(j, &buf, a);
+    }
 
-    return t;
+    jinja_buf_str(j, &buf, b);
+    j->tail = buf;
+
+    s->text = buf.text ? buf.text : "";
+    s->mask = buf.mask;
+    s->len = buf.len;
+    s->chars = a->chars + b->chars;
+    s->trusted = buf.len ? buf.trusted : true;
+
+    return s;
 }
 
 
@@ -525,13 +539,13 @@ buf_grow(jinja_t *j, jinja_buf_t *b, size_t more)
         cap = b->len + more;
     }
 
-    text = jinja_alloc(j, cap);
+    text = jinja_alloc_raw(j, cap);
     if (b->len) {
         memcpy(text, b->text, b->len);
     }
 
     if (b->mask) {
-        mask = jinja_alloc(j, cap);
+        mask = jinja_alloc_raw(j, cap);
         memcpy(mask, b->mask, b->len);
         b->mask = mask;
     }
@@ -562,7 +576,7 @@ buf_room(jinja_t *j, jinja_buf_t *b, size_t n, bool mixed, bool trusted)
     }
 
     if (mixed || b->trusted != trusted) {
-        b->mask = jinja_alloc(j, b->cap);
+        b->mask = jinja_alloc_raw(j, b->cap);
         memset(b->mask, b->trusted, b->len);
     }
 }
@@ -604,12 +618,12 @@ jinja_buf_fill(jinja_t *j, jinja_buf_t *b, size_t n, const char *text,
 {
     size_t len = strlen(text);
 
-    jinja_step(j, n / 16);
-
     if (n > j->max_output) {
         jinja_throw(j, -E2BIG, "line %u: the text is longer than %zu bytes",
                     (unsigned) j->line, j->max_output);
     }
+
+    jinja_step(j, n / 16);
 
     while (n-- > 0) {
         jinja_buf_add(j, b, text, len, trusted);
