@@ -30,12 +30,12 @@ typedef struct chat_template_s chat_template_t;
 
 /* A field of 0 or NULL means the default named beside it. */
 typedef struct {
-    uint64_t    max_steps;  /* 10 million; about 20 ns each */
-    size_t      max_output; /* bytes of the result and of any one string:
+    uint64_t max_steps;  /* 10 million; about 20 ns each */
+    size_t   max_output; /* bytes of the result and of any one string:
                                16 MiB */
-    size_t      max_memory; /* bytes of the arena: 256 MiB */
-    uint32_t    max_depth;  /* nested calls, expressions, values: 400 */
-    time_t      now;        /* for strftime_now, local time; 0 is 1970 */
+    size_t   max_memory; /* bytes of the arena: 256 MiB */
+    uint32_t max_depth;  /* nested calls, expressions, values: 400 */
+    time_t   now;        /* for strftime_now, local time; 0 is 1970 */
 
     /* Top-level variables whose strings count as the template's own, e.g.
        bos_token; ends with NULL. */

@@ -185,7 +185,14 @@ k_check(k_exec_t *e, char *err)
         }
     }
 
+    if (p->ops[0].kind != K_OP_EMBED) {
+        return k_fail(err, 0, "is no look-up of tokens");
+    }
+
     if (p->ops[p->n_ops - 1].kind != K_OP_LOGITS) {
+        if (e->limits.logits != 0) {
+            return k_fail(err, p->n_ops - 1, "logits are wanted, not made");
+        }
         e->cut = p->n_ops;
     }
 
@@ -213,6 +220,9 @@ k_check_op(k_exec_t *e, uint32_t i, char *err)
     switch (op->kind) {
 
     case K_OP_EMBED:
+        if (i != 0) {
+            return k_fail(err, i, "tokens are looked up first, and once");
+        }
         ok = k_check_matrix(op->w[0], p->n_vocab, p->n_embd);
         break;
 

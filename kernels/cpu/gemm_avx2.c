@@ -35,8 +35,7 @@ typedef struct {
 } k_shape_t;
 
 typedef struct {
-    __m256i u[8];  /* the low plane */
-    __m256i hi[8]; /* the high one; full only */
+    __m256i u[16]; /* 8; low and high planes by turns if full */
     __m256  scale[2];
     __m256  min;
 } k_regs_t;
@@ -162,11 +161,12 @@ k_load(const uint8_t *rec, const k_shape_t s, k_regs_t *r)
         }
 
         if (s.full) {
-            r->hi[i] = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
-            v = _mm256_and_si256(v, low);
-        }
+            r->u[i * 2] = _mm256_and_si256(v, low);
+            r->u[i * 2 + 1] = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
 
-        r->u[i] = v;
+        } else {
+            r->u[i] = v;
+        }
     }
 
     r->scale[0] = k_scales(p, 0, s.wide);
@@ -218,31 +218,26 @@ k_dot(const __m256i *u, const int8_t *q, int from, int n, int flush)
 }
 
 
-/* Both planes at once: the activations are broadcast only once. */
+/* acc + the sums `dot` of part i of a block, scaled. */
 
-k_inline __m256i
-k_dot_full(const k_regs_t *r, const int8_t *q)
+k_inline __m256
+k_scaled(const k_regs_t *r, const k_shape_t s, int i, __m256i dot,
+         const k_q8_t *q, __m256 acc)
 {
-    int     i;
-    __m256i x, low, high;
+    __m256 t, sum;
 
-    x = k_bytes4(q);
-    low = _mm256_maddubs_epi16(r->u[0], x);
-    high = _mm256_maddubs_epi16(r->hi[0], x);
+    t = _mm256_cvtepi32_ps(dot);
+    sum = _mm256_broadcast_ss(s.subs == 2 ? &q->h[i] : &q->sum);
 
-#pragma GCC unroll 8
-    for (i = 1; i < 8; i++) {
-        x = k_bytes4(q + i * 4);
-        low = _mm256_add_epi16(low, _mm256_maddubs_epi16(r->u[i], x));
-        high = _mm256_add_epi16(high, _mm256_maddubs_epi16(r->hi[i], x));
-        k_in_order(low);
-        k_in_order(high);
+    if (s.off) {
+        /* exact: integers below 2^24 */
+        t = _mm256_fnmadd_ps(_mm256_set1_ps((float) s.off), sum, t);
     }
 
-    low = _mm256_madd_epi16(low, _mm256_set1_epi16(1));
-    high = _mm256_madd_epi16(high, _mm256_set1_epi16(16));
+    t = s.min ? _mm256_fmadd_ps(r->scale[i], t, _mm256_mul_ps(r->min, sum))
+              : _mm256_mul_ps(r->scale[i], t);
 
-    return _mm256_add_epi32(low, high);
+    return _mm256_fmadd_ps(t, _mm256_broadcast_ss(&q->d), acc);
 }
 
 
@@ -251,31 +246,97 @@ k_dot_full(const k_regs_t *r, const int8_t *q)
 k_inline __m256
 k_step(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, __m256 acc)
 {
-    int    i, n;
-    __m256 t, d, sum;
+    int i, n;
 
     n = 8 / s.subs;
-    d = _mm256_broadcast_ss(&q->d);
 
 #pragma GCC unroll 2
     for (i = 0; i < s.subs; i++) {
-        sum = _mm256_broadcast_ss(s.subs == 2 ? &q->h[i] : &q->sum);
-
-        t = _mm256_cvtepi32_ps(s.full ? k_dot_full(r, q->q)
-                                      : k_dot(r->u, q->q, i * n, n, s.flush));
-
-        if (s.off) {
-            /* exact: integers below 2^24 */
-            t = _mm256_fnmadd_ps(_mm256_set1_ps((float) s.off), sum, t);
-        }
-
-        t = s.min ? _mm256_fmadd_ps(r->scale[i], t, _mm256_mul_ps(r->min, sum))
-                  : _mm256_mul_ps(r->scale[i], t);
-
-        acc = _mm256_fmadd_ps(t, d, acc);
+        acc = k_scaled(r, s, i, k_dot(r->u, q->q, i * n, n, s.flush), q, acc);
     }
 
     return acc;
+}
+
+
+/*
+ * 8-bit weights in two planes of 4 bits, `rows` rows of x at once.  16
+ * vectors of weights are too many for the registers: they come from memory,
+ * each once for all of the rows.
+ */
+
+k_inline void
+k_planes(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, float *acc,
+         const int rows)
+{
+    int     i, j;
+    __m256i low[4], high[4], x, l, h;
+
+    /* GCC would keep some of u, and spill what is needed more */
+    __asm__ volatile("" : : "r"(r->u) : "memory");
+
+#pragma GCC unroll 8
+    for (i = 0; i < 8; i++) {
+        l = r->u[i * 2];
+        h = r->u[i * 2 + 1];
+
+#pragma GCC unroll 4
+        for (j = 0; j < rows; j++) {
+            x = k_bytes4(q[j].q + i * 4);
+
+            if (i == 0) {
+                low[j] = _mm256_maddubs_epi16(l, x);
+                high[j] = _mm256_maddubs_epi16(h, x);
+
+            } else {
+                low[j] = _mm256_add_epi16(low[j], _mm256_maddubs_epi16(l, x));
+                high[j] = _mm256_add_epi16(high[j], _mm256_maddubs_epi16(h, x));
+            }
+
+            k_in_order(low[j]);
+            k_in_order(high[j]);
+        }
+    }
+
+#pragma GCC unroll 4
+    for (j = 0; j < rows; j++) {
+        low[j] = _mm256_madd_epi16(low[j], _mm256_set1_epi16(1));
+        high[j] = _mm256_madd_epi16(high[j], _mm256_set1_epi16(16));
+        low[j] = _mm256_add_epi32(low[j], high[j]);
+
+        _mm256_store_ps(acc + j * K_LANES,
+                        k_scaled(r, s, 0, low[j], q + j,
+                                 _mm256_load_ps(acc + j * K_LANES)));
+    }
+}
+
+
+k_inline void
+k_block(const k_job_t *job, const k_shape_t s, const uint8_t *rec,
+        const k_q8_t *q, float *acc)
+{
+    float   *p;
+    uint32_t m;
+    k_regs_t r;
+
+    k_load(rec, s, &r);
+
+    if (!s.full) {
+#pragma GCC unroll 4
+        for (p = acc; p < acc + job->m * K_LANES; p += K_LANES) {
+            _mm256_store_ps(p, k_step(&r, s, q++, _mm256_load_ps(p)));
+        }
+
+        return;
+    }
+
+    for (m = 0; m + 4 <= job->m; m += 4) {
+        k_planes(&r, s, q + m, acc + m * K_LANES, 4);
+    }
+
+    for (; m < job->m; m++) {
+        k_planes(&r, s, q + m, acc + m * K_LANES, 1);
+    }
 }
 
 
@@ -283,10 +344,7 @@ k_inline void
 k_many(const k_job_t *job, const k_shape_t s)
 {
     float          acc[K_TILE_MAX * K_LANES] __attribute__((aligned(32)));
-    float         *p;
     uint32_t       n, m, b, blocks;
-    k_regs_t       r;
-    const k_q8_t  *q;
     const uint8_t *rec;
 
     blocks = job->w->cols / K_BLOCK;
@@ -296,13 +354,8 @@ k_many(const k_job_t *job, const k_shape_t s)
         memset(acc, 0, job->m * K_LANES * sizeof(float));
 
         for (b = 0; b < blocks; b++) {
-            k_load(rec, s, &r);
+            k_block(job, s, rec, job->q + b * job->stride, acc);
             rec += job->w->record;
-            q = job->q + b * job->stride;
-
-            for (p = acc; p < acc + job->m * K_LANES; p += K_LANES) {
-                _mm256_store_ps(p, k_step(&r, s, q++, _mm256_load_ps(p)));
-            }
         }
 
         for (m = 0; m < job->m; m++) {

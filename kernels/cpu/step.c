@@ -21,6 +21,7 @@
 #define K_ROWS_PIECE   8    /* rows that are normed or looked up at a time */
 #define K_ROWS_BLOCK   128  /* rows of a product at a time */
 #define K_COLS_PIECE   128  /* outputs of a product at a time, at most */
+#define K_COLS_ALONE   512  /* the same where there is one row */
 #define K_COLS_GRANULE 16   /* a multiple of every k_matrix_granule() */
 #define K_PIECES       6    /* of a product for each thread, at least */
 #define K_PIECE_WORK   8192 /* multiply-adds that are worth a piece */
@@ -528,7 +529,7 @@ k_part(k_product_t *p, const k_weight_t *w, const k_weight_t *bias, float *out,
 static void
 k_cut(k_exec_t *e, k_product_t *p)
 {
-    uint32_t  i, n, width, least;
+    uint32_t  i, n, width, least, most;
     uint64_t  work;
     k_part_t *part;
 
@@ -549,9 +550,8 @@ k_cut(k_exec_t *e, k_product_t *p)
     least = (uint32_t) (K_PIECE_WORK / work);
     width = width > least ? width : least;
 
-    if (p->rows > 1) {
-        width = width < K_COLS_PIECE ? width : K_COLS_PIECE;
-    }
+    most = p->rows > 1 ? K_COLS_PIECE : K_COLS_ALONE;
+    width = width < most ? width : most;
 
     width = (width + K_COLS_GRANULE - 1) / K_COLS_GRANULE * K_COLS_GRANULE;
     p->pieces = 0;

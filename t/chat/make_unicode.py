@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
-"""Prints engine/chat/jinja/jinja_unicode.h: what Python's str knows about
-characters, as sorted ranges.  Usage: make_unicode.py > the file."""
+"""Prints what Python's str knows about characters, as sorted ranges.
+
+Usage: make_unicode.py classes > engine/chat/jinja/jinja_unicode.h
+       make_unicode.py cases > engine/chat/jinja/jinja_unicode_case.h
+"""
 
 import sys
 import unicodedata
@@ -89,17 +92,19 @@ print(f"""/*
 
 /* clang-format off */
 """)
-hi = lambda f: lambda c: ord(c) > 127 and f(c)
-emit("unprintable", ranges(hi(lambda c: not c.isprintable())), 2)
-emit("alpha", ranges(hi(str.isalpha)), 2)
-emit("decimal", ranges(hi(str.isdecimal)), 2)
-emit("digit", ranges(hi(str.isdigit)), 2)
-emit("numeric", ranges(hi(str.isnumeric)), 2)
-emit("lower", ranges(hi(str.islower)), 2)
-emit("upper", ranges(hi(str.isupper)), 2)
-emit("to_upper", shifts(str.upper), 4)
-emit("to_lower", shifts(str.lower), 4)
-emit_specials("upper_special", specials(str.upper))
-emit_specials("lower_special", specials(str.lower))
-emit_specials("title_special", specials(str.title, str.upper))
+if sys.argv[1] == "classes":
+    hi = lambda f: lambda c: ord(c) > 127 and f(c)
+    emit("unprintable", ranges(hi(lambda c: not c.isprintable())), 2)
+    emit("alpha", ranges(hi(str.isalpha)), 2)
+    emit("decimal", ranges(hi(str.isdecimal)), 2)
+    emit("digit", ranges(hi(str.isdigit)), 2)
+    emit("numeric", ranges(hi(str.isnumeric)), 2)
+    emit("lower", ranges(hi(str.islower)), 2)
+    emit("upper", ranges(hi(str.isupper)), 2)
+else:
+    emit("to_upper", shifts(str.upper), 4)
+    emit("to_lower", shifts(str.lower), 4)
+    emit_specials("upper_special", specials(str.upper))
+    emit_specials("lower_special", specials(str.lower))
+    emit_specials("title_special", specials(str.title, str.upper))
 print("/* clang-format on */")

@@ -374,6 +374,10 @@ limits_run(void)
     limit_run("{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}", -E2BIG);
     limit_run("{% for i in [[1]] recursive %}{{ loop([[1]]) }}{% endfor %}",
               -E2BIG);
+    limit_run("{% set ns = namespace(s='') %}{% for i in range(20000) %}"
+              "{% set ns.s = ns.s + '0123456789abcdef' %}{% endfor %}"
+              "{{ ns.s|length }}",
+              0);
     limit_run("{{ '%999999999d' % 1 }}", -E2BIG);
     limit_run("{{ '{:999999999}'.format(1) }}", -E2BIG);
     limit_run("{{ [1]|tojson(indent=99999999) }}", -E2BIG);

@@ -365,46 +365,49 @@ bad_none(ask_t *a)
 }
 
 
-static void
-bad_magic(ask_t *a)
-{
-    a->hello.magic++;
-}
+/* Most cases spoil one thing. */
 
+#define SPOIL(name, statement)                                                 \
+    static void name(ask_t *a)                                                 \
+    {                                                                          \
+        statement                                                              \
+    }
 
-static void
-bad_status(ask_t *a)
-{
-    a->hello.status = LLM_HELLO_OK;
-}
-
-
-static void
-bad_short(ask_t *a)
-{
-    a->hello_len = 63;
-}
-
-
-static void
-bad_long(ask_t *a)
-{
-    a->hello_len = 65;
-}
-
-
-static void
-bad_byte(ask_t *a)
-{
-    a->hello_len = 1;
-}
-
-
-static void
-bad_major(ask_t *a)
-{
-    a->hello.major++;
-}
+/* clang-format off */
+SPOIL(bad_magic, a->hello.magic++;)
+SPOIL(bad_status, a->hello.status = LLM_HELLO_OK;)
+SPOIL(bad_short, a->hello_len = 63;)
+SPOIL(bad_long, a->hello_len = 65;)
+SPOIL(bad_byte, a->hello_len = 1;)
+SPOIL(bad_major, a->hello.major++;)
+SPOIL(bad_no_fds, a->n_fds = 0;)
+SPOIL(bad_two_fds, a->n_fds = 2;)
+SPOIL(bad_four_fds, a->n_fds = 4;)
+SPOIL(bad_eight_fds, a->n_fds = 8;)
+SPOIL(bad_no_seals, a->seals = 0;)
+SPOIL(bad_no_shrink, a->seals = F_SEAL_GROW | F_SEAL_SEAL;)
+SPOIL(bad_no_grow, a->seals = F_SEAL_SHRINK | F_SEAL_SEAL;)
+SPOIL(bad_no_seal, a->seals = F_SEAL_SHRINK | F_SEAL_GROW;)
+SPOIL(bad_write_seal, a->seals = SEALS | F_SEAL_WRITE;)
+SPOIL(bad_file_short, a->file_size = WHOLE - LLM_PAGE;)
+SPOIL(bad_file_long, a->file_size = WHOLE + LLM_PAGE;)
+SPOIL(bad_region_size, a->region.region_size++;)
+SPOIL(bad_hello_size, a->hello.region_size = 1ULL << 62;)
+SPOIL(bad_region_magic, a->region.magic = 0;)
+SPOIL(bad_region_major, a->region.major++;)
+SPOIL(bad_sub_off, a->region.sub_off = 0;)
+SPOIL(bad_comp_off, a->region.comp_off = a->region.sub_off;)
+SPOIL(bad_comp_off_far, a->region.comp_off = ~0ULL - SIZE + 1;)
+SPOIL(bad_sub_size, a->region.sub_size = SIZE - 4096;)
+SPOIL(bad_sub_zero, a->region.sub_size = 0;)
+SPOIL(bad_sub_huge, a->region.sub_size = 1ULL << 63;)
+SPOIL(bad_comp_size, a->region.comp_size = 2 * SIZE;)
+SPOIL(bad_not_memfd, a->fds[0] = open("/dev/zero", O_RDWR | O_CLOEXEC);)
+SPOIL(bad_memfd_eventfd, a->fds[0] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);)
+SPOIL(bad_event_socket, a->fds[2] = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);)
+SPOIL(bad_event_blocks, a->fds[2] = eventfd(0, EFD_CLOEXEC);)
+SPOIL(bad_event_memfd, a->fds[1] = memfd_create("e", MFD_CLOEXEC);)
+/* clang-format on */
 
 
 static void
@@ -417,164 +420,10 @@ good_minor(ask_t *a)
 
 
 static void
-bad_no_fds(ask_t *a)
-{
-    a->n_fds = 0;
-}
-
-
-static void
-bad_two_fds(ask_t *a)
-{
-    a->n_fds = 2;
-}
-
-
-static void
-bad_four_fds(ask_t *a)
-{
-    a->n_fds = 4;
-}
-
-
-static void
-bad_eight_fds(ask_t *a)
-{
-    a->n_fds = 8;
-}
-
-
-static void
-bad_no_seals(ask_t *a)
-{
-    a->seals = 0;
-}
-
-
-static void
-bad_no_shrink(ask_t *a)
-{
-    a->seals = F_SEAL_GROW | F_SEAL_SEAL;
-}
-
-
-static void
-bad_no_grow(ask_t *a)
-{
-    a->seals = F_SEAL_SHRINK | F_SEAL_SEAL;
-}
-
-
-static void
-bad_no_seal(ask_t *a)
-{
-    a->seals = F_SEAL_SHRINK | F_SEAL_GROW;
-}
-
-
-static void
-bad_write_seal(ask_t *a)
-{
-    a->seals = SEALS | F_SEAL_WRITE;
-}
-
-
-static void
-bad_file_short(ask_t *a)
-{
-    a->file_size = WHOLE - LLM_PAGE;
-}
-
-
-static void
-bad_file_long(ask_t *a)
-{
-    a->file_size = WHOLE + LLM_PAGE;
-}
-
-
-static void
 bad_file_empty(ask_t *a)
 {
     a->file_size = 0;
     a->hello.region_size = 0;
-}
-
-
-static void
-bad_region_size(ask_t *a)
-{
-    a->region.region_size++;
-}
-
-
-static void
-bad_hello_size(ask_t *a)
-{
-    a->hello.region_size = 1ULL << 62;
-}
-
-
-static void
-bad_region_magic(ask_t *a)
-{
-    a->region.magic = 0;
-}
-
-
-static void
-bad_region_major(ask_t *a)
-{
-    a->region.major++;
-}
-
-
-static void
-bad_sub_off(ask_t *a)
-{
-    a->region.sub_off = 0;
-}
-
-
-static void
-bad_comp_off(ask_t *a)
-{
-    a->region.comp_off = a->region.sub_off;
-}
-
-
-static void
-bad_comp_off_far(ask_t *a)
-{
-    a->region.comp_off = ~0ULL - SIZE + 1;
-}
-
-
-static void
-bad_sub_size(ask_t *a)
-{
-    a->region.sub_size = SIZE - 4096;
-}
-
-
-static void
-bad_sub_zero(ask_t *a)
-{
-    a->region.sub_size = 0;
-}
-
-
-static void
-bad_sub_huge(ask_t *a)
-{
-    a->region.sub_size = 1ULL << 63;
-}
-
-
-static void
-bad_comp_size(ask_t *a)
-{
-    a->region.comp_size = 2 * SIZE;
 }
 
 
@@ -589,20 +438,6 @@ bad_small(ask_t *a)
 
 
 static void
-bad_not_memfd(ask_t *a)
-{
-    a->fds[0] = open("/dev/zero", O_RDWR | O_CLOEXEC);
-}
-
-
-static void
-bad_memfd_eventfd(ask_t *a)
-{
-    a->fds[0] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-}
-
-
-static void
 bad_event_pipe(ask_t *a)
 {
     int p[2];
@@ -611,27 +446,6 @@ bad_event_pipe(ask_t *a)
         a->fds[1] = p[0];
         a->fds[2] = p[1];
     }
-}
-
-
-static void
-bad_event_socket(ask_t *a)
-{
-    a->fds[2] = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-}
-
-
-static void
-bad_event_blocks(ask_t *a)
-{
-    a->fds[2] = eventfd(0, EFD_CLOEXEC);
-}
-
-
-static void
-bad_event_memfd(ask_t *a)
-{
-    a->fds[1] = memfd_create("e", MFD_CLOEXEC);
 }
 
 

@@ -72,6 +72,19 @@ away('no HELLO', 'engine_unavailable');
 ok($t->engine_log(qr/accept n=2/), 'no HELLO: given up after a second');
 $t->engine_stop;
 
+# one that answers HELLO and dies, both of which the worker sees at once
+
+my ($worker) = $t->workers;
+$t->engine('--hello-delay', 300, '--hello-die');
+$t->engine_log(qr/accept n=1/);
+kill 'STOP', $worker;
+$t->engine_gone;
+kill 'CONT', $worker;
+$t->engine;
+ok($t->engine_log(qr/manifest/), 'HELLO and death: the worker comes again');
+up('HELLO and death');
+$t->engine_stop;
+
 for my $why (qw(version region full)) {
     $t->engine('--hello-refuse', $why);
     ok($t->engine_log(qr/refused $why/), "refused ($why)");

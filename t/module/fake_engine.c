@@ -15,6 +15,7 @@
  *     --life N               which life this is, see "die" (1)
  *     --hello-delay MS       HELLO is answered so late
  *     --hello-silent         ... or never
+ *     --hello-die            ... or answered, and then it dies at once
  *     --hello-refuse WORD    version, region or full
  *     --loading MS           models are loading for so long
  *     --failed NAME          this model has failed to load
@@ -587,6 +588,11 @@ conn_hello(fe_conn_t *c)
 
     c->connected = 1;
     say("hello pid=%d", (int) c->ipc.peer);
+
+    if (fe.hello_die) {
+        kill(getpid(), SIGKILL);
+    }
+
     epoll_watch(c->ipc.efd_rx, c);
     conn_read(c);
 }
@@ -795,6 +801,10 @@ options_parse(int argc, char **argv)
 
         if (strcmp(o, "--hello-silent") == 0) {
             fe.silent = 1;
+            continue;
+        }
+        if (strcmp(o, "--hello-die") == 0) {
+            fe.hello_die = 1;
             continue;
         }
         if (strcmp(o, "--no-state") == 0) {

@@ -92,6 +92,7 @@ typedef struct {
     long        hello_delay;
     long        loading;
     unsigned    silent : 1;
+    unsigned    hello_die : 1;
     unsigned    no_state : 1;
     unsigned    paused : 1;
     unsigned    hung : 1;

@@ -7,6 +7,7 @@
 static void     test_hit(void);
 static void     test_part(void);
 static void     test_salt(void);
+static void     test_equal_hash(void);
 static void     test_turns(void);
 static void     test_meanwhile(void);
 static void     test_lru(void);
@@ -19,6 +20,7 @@ main(void)
     test_hit();
     test_part();
     test_salt();
+    test_equal_hash();
     test_turns();
     test_meanwhile();
     test_lru();
@@ -107,11 +109,8 @@ test_part(void)
 static void
 test_salt(void)
 {
-    rig_t          rig;
-    rig_group_t   *g;
-    sched_pages_t *p;
-    uint64_t       hash;
-    uint32_t       i;
+    rig_t        rig;
+    rig_group_t *g;
 
     rig_open(&rig, &(rig_conf_t){0});
     cached(&rig, 0, 100, 1);
@@ -136,23 +135,37 @@ test_salt(void)
     rig_run(&rig, 10);
     is_int(g->cached, 0, "bucket: the same tokens elsewhere are not found");
 
-    /* Nor do equal hashes make equal tokens: two first pages with one hash. */
-    p = &rig.handle->pages;
-    hash = 0;
-    for (i = 0; i < p->n; i++) {
-        if (p->pages[i].state == SCHED_PAGE_CACHED
-            && p->pages[i].parent == SCHED_NONE && p->pages[i].n == 32) {
-            hash = p->pages[i].tokens[0] == 0 ? p->pages[i].hash : hash;
-        }
-    }
-    for (i = 0; i < p->n; i++) {
-        if (p->pages[i].tokens[0] == 500) {
-            p->pages[i].hash = hash;
-        }
-    }
-    ok(hash != 0 && cached(&rig, 0, 100, 1) == 99,
-       "bucket: a page with an equal hash is not taken");
     rig_close(&rig, "bucket");
+}
+
+
+/* A hash only says where to look: another page with the same one is passed. */
+
+static void
+test_equal_hash(void)
+{
+    sched_pages_t p = {0};
+    int32_t       tokens[2][K_PAGE_TOKENS];
+    uint8_t       salt[16] = {0};
+    uint32_t      page[2], i;
+    uint64_t      hash;
+
+    sched_pages_new(&p, 4);
+    p.mask = 0;
+
+    for (i = 0; i < 2; i++) {
+        memset(tokens[i], (int) i + 1, sizeof(tokens[i]));
+        page[i] = sched_page_take(&p);
+        sched_prefix_add(&p, page[i], SCHED_NONE, salt, tokens[i],
+                         K_PAGE_TOKENS);
+    }
+
+    hash = p.pages[page[1]].hash;
+    p.pages[page[1]].hash = p.pages[page[0]].hash;
+    ok(sched_prefix_find(&p, SCHED_NONE, salt, tokens[0]) == page[0],
+       "hash: the page with the tokens is found");
+    p.pages[page[1]].hash = hash;
+    sched_pages_free(&p);
 }
 
 

@@ -179,7 +179,7 @@ typedef struct {
  * forbids keywords.  NULL: fn reads args itself, v is NULL.
  */
 typedef jinja_val_t (*jinja_fn_t)(jinja_t *j, jinja_val_t self,
-                                  const jinja_val_t *v,
+                                  const jinja_val_t  *v,
                                   const jinja_args_t *args);
 
 struct jinja_def_s {
@@ -221,33 +221,32 @@ struct jinja_s {
 
 /* jinja_base.c: memory, errors, limits, constructors */
 
-void        *jinja_alloc(jinja_t *j, size_t size); /* zeroes */
-void        *jinja_alloc_raw(jinja_t *j, size_t size);
-void         jinja_arena_free(jinja_arena_t *arena);
+void          *jinja_alloc(jinja_t *j, size_t size); /* zeroes */
+void          *jinja_alloc_raw(jinja_t *j, size_t size);
+void           jinja_arena_free(jinja_arena_t *arena);
 _Noreturn void jinja_throw(jinja_t *j, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 _Noreturn void jinja_fail(jinja_t *j, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-void         jinja_step(jinja_t *j, uint64_t n);
-void         jinja_enter(jinja_t *j);
-void         jinja_leave(jinja_t *j);
-jinja_val_t  jinja_none(void);
-jinja_val_t  jinja_bool(bool b);
-jinja_val_t  jinja_int(int64_t i, bool trusted);
-jinja_val_t  jinja_float(double f, bool trusted);
-jinja_val_t  jinja_undef_name(jinja_t *j, const jinja_str_t *name);
-jinja_val_t  jinja_undef_hint(jinja_t *j, const char *hint);
-jinja_val_t  jinja_undef_attr(jinja_t *j, jinja_val_t obj, jinja_val_t key);
+void           jinja_step(jinja_t *j, uint64_t n);
+void           jinja_enter(jinja_t *j);
+void           jinja_leave(jinja_t *j);
+jinja_val_t    jinja_none(void);
+jinja_val_t    jinja_bool(bool b);
+jinja_val_t    jinja_int(int64_t i, bool trusted);
+jinja_val_t    jinja_float(double f, bool trusted);
+jinja_val_t    jinja_undef_name(jinja_t *j, const jinja_str_t *name);
+jinja_val_t    jinja_undef_hint(jinja_t *j, const char *hint);
+jinja_val_t    jinja_undef_attr(jinja_t *j, jinja_val_t obj, jinja_val_t key);
 _Noreturn void jinja_undef_throw(jinja_t *j, jinja_val_t v);
-const char  *jinja_type_name(jinja_val_t v);
-jinja_val_t  jinja_from_json(jinja_t *j, const json_t *json, bool trusted,
-                             const char *const *roles);
+const char    *jinja_type_name(jinja_val_t v);
+jinja_val_t    jinja_from_json(jinja_t *j, const json_t *json, bool trusted,
+                               const char *const *roles);
 
 /* jinja_str.c: strings with provenance */
 
-jinja_val_t        jinja_str(jinja_t *j, const char *text, size_t len,
-                             bool trusted);
-jinja_val_t        jinja_cstr(jinja_t *j, const char *text, bool trusted);
+jinja_val_t jinja_str(jinja_t *j, const char *text, size_t len, bool trusted);
+jinja_val_t jinja_cstr(jinja_t *j, const char *text, bool trusted);
 const jinja_str_t *jinja_sub(jinja_t *j, const jinja_str_t *s, size_t from,
                              size_t to);
 jinja_val_t        jinja_val_str(const jinja_str_t *s);
@@ -255,38 +254,32 @@ bool               jinja_str_is(const jinja_str_t *s, const char *text);
 bool               jinja_str_eq(const jinja_str_t *a, const jinja_str_t *b);
 int                jinja_str_cmp(const jinja_str_t *a, const jinja_str_t *b);
 bool               jinja_str_trusted(const jinja_str_t *s);
-size_t             jinja_str_offset(jinja_t *j, const jinja_str_t *s,
-                                    size_t chars);
-ptrdiff_t          jinja_str_find(jinja_t *j, const jinja_str_t *s,
-                                  const jinja_str_t *what, size_t from,
-                                  size_t to, bool last);
+size_t    jinja_str_offset(jinja_t *j, const jinja_str_t *s, size_t chars);
+ptrdiff_t jinja_str_find(jinja_t *j, const jinja_str_t *s,
+                         const jinja_str_t *what, size_t from, size_t to,
+                         bool last);
 const jinja_str_t *jinja_str_strip(jinja_t *j, const jinja_str_t *s,
                                    const jinja_str_t *chars, int sides);
 const jinja_str_t *jinja_str_escape(jinja_t *j, const jinja_str_t *s);
 const jinja_str_t *jinja_str_replace(jinja_t *j, const jinja_str_t *s,
                                      const jinja_str_t *old,
                                      const jinja_str_t *new, int64_t count);
-jinja_seq_t       *jinja_str_lines(jinja_t *j, const jinja_str_t *s,
-                                   bool keep);
+jinja_seq_t       *jinja_str_lines(jinja_t *j, const jinja_str_t *s, bool keep);
 const jinja_str_t *jinja_str_concat(jinja_t *j, const jinja_str_t *a,
                                     const jinja_str_t *b);
-void               jinja_buf_add(jinja_t *j, jinja_buf_t *b, const char *text,
-                                 size_t len, bool trusted);
-void               jinja_buf_char(jinja_t *j, jinja_buf_t *b, uint32_t cp,
-                                  bool trusted);
-void               jinja_buf_fill(jinja_t *j, jinja_buf_t *b, size_t n,
-                                  const char *text, bool trusted);
-void               jinja_buf_str(jinja_t *j, jinja_buf_t *b,
-                                 const jinja_str_t *s);
-void               jinja_buf_sub(jinja_t *j, jinja_buf_t *b,
-                                 const jinja_str_t *s, size_t from, size_t to);
-jinja_val_t        jinja_buf_end(jinja_t *j, jinja_buf_t *b);
-size_t             jinja_utf8_get(const char *p, const char *end,
-                                  uint32_t *cp);
-size_t             jinja_utf8_put(char *p, uint32_t cp);
-size_t             jinja_utf8_prev(const char *text, size_t at, uint32_t *cp);
-bool               jinja_utf8_valid(const char *text, size_t len,
-                                    size_t *chars);
+void jinja_buf_add(jinja_t *j, jinja_buf_t *b, const char *text, size_t len,
+                   bool trusted);
+void jinja_buf_char(jinja_t *j, jinja_buf_t *b, uint32_t cp, bool trusted);
+void jinja_buf_fill(jinja_t *j, jinja_buf_t *b, size_t n, const char *text,
+                    bool trusted);
+void jinja_buf_str(jinja_t *j, jinja_buf_t *b, const jinja_str_t *s);
+void jinja_buf_sub(jinja_t *j, jinja_buf_t *b, const jinja_str_t *s,
+                   size_t from, size_t to);
+jinja_val_t jinja_buf_end(jinja_t *j, jinja_buf_t *b);
+size_t      jinja_utf8_get(const char *p, const char *end, uint32_t *cp);
+size_t      jinja_utf8_put(char *p, uint32_t cp);
+size_t      jinja_utf8_prev(const char *text, size_t at, uint32_t *cp);
+bool        jinja_utf8_valid(const char *text, size_t len, size_t *chars);
 
 #define JINJA_LEFT  1
 #define JINJA_RIGHT 2
@@ -301,76 +294,89 @@ jinja_str_trust(const jinja_str_t *s, size_t at)
 
 typedef enum { JINJA_UPPER, JINJA_LOWER, JINJA_TITLE } jinja_case_t;
 
-bool        jinja_is_space(uint32_t cp);
-bool        jinja_is_printable(uint32_t cp);
-bool        jinja_is_alpha(uint32_t cp);
-bool        jinja_is_decimal(uint32_t cp);
-bool        jinja_is_digit(uint32_t cp);
-bool        jinja_is_numeric(uint32_t cp);
-bool        jinja_is_lower(uint32_t cp);
-bool        jinja_is_upper(uint32_t cp);
-void        jinja_case_add(jinja_t *j, jinja_buf_t *b, const jinja_str_t *s,
-                           size_t from, size_t to, jinja_case_t how);
+bool jinja_is_space(uint32_t cp);
+bool jinja_is_printable(uint32_t cp);
+bool jinja_is_alpha(uint32_t cp);
+bool jinja_is_decimal(uint32_t cp);
+bool jinja_is_digit(uint32_t cp);
+bool jinja_is_numeric(uint32_t cp);
+bool jinja_is_lower(uint32_t cp);
+bool jinja_is_upper(uint32_t cp);
+void jinja_case_add(jinja_t *j, jinja_buf_t *b, const jinja_str_t *s,
+                    size_t from, size_t to, jinja_case_t how);
 const jinja_str_t *jinja_case(jinja_t *j, const jinja_str_t *s,
                               jinja_case_t how);
 
 /* jinja_coll.c: sequences and dicts */
 
-jinja_seq_t *jinja_seq_new(jinja_t *j, jinja_kind_t kind, size_t cap,
-                           bool trusted);
-void         jinja_seq_add(jinja_t *j, jinja_seq_t *q, jinja_val_t v);
-jinja_val_t  jinja_seq(jinja_seq_t *q);
-jinja_val_t  jinja_pair(jinja_t *j, jinja_val_t a, jinja_val_t b);
+jinja_seq_t  *jinja_seq_new(jinja_t *j, jinja_kind_t kind, size_t cap,
+                            bool trusted);
+void          jinja_seq_add(jinja_t *j, jinja_seq_t *q, jinja_val_t v);
+jinja_val_t   jinja_seq(jinja_seq_t *q);
+jinja_val_t   jinja_pair(jinja_t *j, jinja_val_t a, jinja_val_t b);
 jinja_dict_t *jinja_dict_new(jinja_t *j, size_t cap, bool trusted);
-void         jinja_dict_set(jinja_t *j, jinja_dict_t *d, jinja_val_t key,
-                            jinja_val_t v);
-jinja_val_t *jinja_dict_get(jinja_t *j, jinja_dict_t *d, jinja_val_t key);
-jinja_val_t *jinja_dict_str(jinja_t *j, jinja_dict_t *d,
-                            const jinja_str_t *key);
-jinja_val_t  jinja_dict(jinja_dict_t *d);
-bool         jinja_hashable(jinja_val_t v);
-jinja_seq_t *jinja_dict_view(jinja_t *j, jinja_dict_t *d, jinja_kind_t kind);
-jinja_seq_t *jinja_iter(jinja_t *j, jinja_val_t v); /* from q->pos on */
-jinja_seq_t *jinja_iter_list(jinja_t *j, jinja_val_t v);
-bool         jinja_iterable(jinja_val_t v);
-int64_t      jinja_len(jinja_t *j, jinja_val_t v, bool *trusted);
-jinja_val_t  jinja_slice(jinja_t *j, jinja_val_t v, jinja_val_t from,
-                         jinja_val_t to, jinja_val_t step);
-void         jinja_sort(jinja_t *j, jinja_val_t *keys, jinja_val_t *v,
-                        size_t n, bool reverse);
+void          jinja_dict_set(jinja_t *j, jinja_dict_t *d, jinja_val_t key,
+                             jinja_val_t v);
+jinja_val_t  *jinja_dict_get(jinja_t *j, jinja_dict_t *d, jinja_val_t key);
+jinja_val_t  *jinja_dict_str(jinja_t *j, jinja_dict_t *d,
+                             const jinja_str_t *key);
+jinja_val_t   jinja_dict(jinja_dict_t *d);
+bool          jinja_hashable(jinja_val_t v);
+jinja_seq_t  *jinja_dict_view(jinja_t *j, jinja_dict_t *d, jinja_kind_t kind);
+jinja_seq_t  *jinja_iter(jinja_t *j, jinja_val_t v); /* from q->pos on */
+jinja_seq_t  *jinja_iter_list(jinja_t *j, jinja_val_t v);
+bool          jinja_iterable(jinja_val_t v);
+int64_t       jinja_len(jinja_t *j, jinja_val_t v, bool *trusted);
+jinja_val_t   jinja_slice(jinja_t *j, jinja_val_t v, jinja_val_t from,
+                          jinja_val_t to, jinja_val_t step);
+void jinja_sort(jinja_t *j, jinja_val_t *keys, jinja_val_t *v, size_t n,
+                bool reverse);
 
 /* jinja_ops.c: what Python's operators do */
 
-bool         jinja_truth(jinja_t *j, jinja_val_t v);
-bool         jinja_eq(jinja_t *j, jinja_val_t a, jinja_val_t b);
-bool         jinja_same(jinja_val_t a, jinja_val_t b);
-int          jinja_cmp(jinja_t *j, jinja_val_t a, jinja_val_t b,
-                       const char *op); /* 2: unordered (NaN) */
-bool         jinja_lt(jinja_t *j, jinja_val_t a, jinja_val_t b);
-bool         jinja_in(jinja_t *j, jinja_val_t a, jinja_val_t b);
-jinja_val_t  jinja_binary(jinja_t *j, char op, jinja_val_t a, jinja_val_t b);
-jinja_val_t  jinja_unary(jinja_t *j, char op, jinja_val_t a);
-bool         jinja_is_num(jinja_val_t v);
-bool         jinja_as_int(jinja_val_t v, int64_t *i); /* int or bool */
-double       jinja_as_double(jinja_val_t v);
-int64_t      jinja_need_int(jinja_t *j, jinja_val_t v, const char *what);
+bool        jinja_truth(jinja_t *j, jinja_val_t v);
+bool        jinja_eq(jinja_t *j, jinja_val_t a, jinja_val_t b);
+bool        jinja_same(jinja_val_t a, jinja_val_t b);
+int         jinja_cmp(jinja_t *j, jinja_val_t a, jinja_val_t b,
+                      const char *op); /* 2: unordered (NaN) */
+bool        jinja_lt(jinja_t *j, jinja_val_t a, jinja_val_t b);
+bool        jinja_in(jinja_t *j, jinja_val_t a, jinja_val_t b);
+jinja_val_t jinja_binary(jinja_t *j, char op, jinja_val_t a, jinja_val_t b);
+jinja_val_t jinja_unary(jinja_t *j, char op, jinja_val_t a);
+bool        jinja_is_num(jinja_val_t v);
+bool        jinja_as_int(jinja_val_t v, int64_t *i); /* int or bool */
+double      jinja_as_double(jinja_val_t v);
+int64_t     jinja_need_int(jinja_t *j, jinja_val_t v, const char *what);
 const jinja_str_t *jinja_need_str(jinja_t *j, jinja_val_t v, const char *what);
 
 /* jinja_repr.c, jinja_json.c: values as text */
 
-void         jinja_float_repr(double f, char buf[40]);
-void         jinja_repr_add(jinja_t *j, jinja_buf_t *b, jinja_val_t v);
-void         jinja_print(jinja_t *j, jinja_buf_t *b, jinja_val_t v);
+void               jinja_float_repr(double f, char buf[40]);
+void               jinja_repr_add(jinja_t *j, jinja_buf_t *b, jinja_val_t v);
+void               jinja_print(jinja_t *j, jinja_buf_t *b, jinja_val_t v);
 const jinja_str_t *jinja_to_str(jinja_t *j, jinja_val_t v);
 const jinja_str_t *jinja_soft_str(jinja_t *j, jinja_val_t v);
-jinja_val_t  jinja_tojson(jinja_t *j, jinja_val_t self, const jinja_val_t *v,
-                          const jinja_args_t *args);
+jinja_val_t jinja_tojson(jinja_t *j, jinja_val_t self, const jinja_val_t *v,
+                         const jinja_args_t *args);
 
 /* jinja_format.c */
 
-jinja_val_t  jinja_percent(jinja_t *j, const jinja_str_t *fmt, jinja_val_t arg);
-jinja_val_t  jinja_format(jinja_t *j, jinja_val_t self, const jinja_val_t *v,
-                          const jinja_args_t *args);
+jinja_val_t jinja_percent(jinja_t *j, const jinja_str_t *fmt, jinja_val_t arg);
+jinja_val_t jinja_format(jinja_t *j, jinja_val_t self, const jinja_val_t *v,
+                         const jinja_args_t *args);
+
+/* jinja_split.c: methods of strings */
+
+jinja_val_t jinja_split(jinja_t *j, jinja_val_t self, const jinja_val_t *v,
+                        const jinja_args_t *args);
+jinja_val_t jinja_rsplit(jinja_t *j, jinja_val_t self, const jinja_val_t *v,
+                         const jinja_args_t *args);
+jinja_val_t jinja_splitlines(jinja_t *j, jinja_val_t self, const jinja_val_t *v,
+                             const jinja_args_t *args);
+jinja_val_t jinja_partition(jinja_t *j, jinja_val_t self, const jinja_val_t *v,
+                            const jinja_args_t *args);
+jinja_val_t jinja_rpartition(jinja_t *j, jinja_val_t self, const jinja_val_t *v,
+                             const jinja_args_t *args);
 
 /* Tables: jinja_filters*.c, jinja_tests.c, jinja_methods.c, jinja_globals.c */
 
@@ -380,13 +386,12 @@ const jinja_def_t *jinja_filter_find(const jinja_str_t *name);
 const jinja_def_t *jinja_test_find(const jinja_str_t *name);
 const jinja_def_t *jinja_global_find(const jinja_str_t *name);
 bool               jinja_filter_known(const jinja_str_t *name);
-jinja_val_t        jinja_attr(jinja_t *j, jinja_val_t obj,
-                              const jinja_str_t *name, bool *found);
+jinja_val_t jinja_attr(jinja_t *j, jinja_val_t obj, const jinja_str_t *name,
+                       bool *found);
 
 /* item's attribute as filters name it: "a.b", "a.0", 0; fallback: or NULL */
-jinja_val_t        jinja_attr_path(jinja_t *j, jinja_val_t item,
-                                   jinja_val_t path,
-                                   const jinja_val_t *fallback);
+jinja_val_t jinja_attr_path(jinja_t *j, jinja_val_t item, jinja_val_t path,
+                            const jinja_val_t *fallback);
 
 extern const jinja_def_t jinja_filters_text[];
 extern const jinja_def_t jinja_filters_seq[];
@@ -394,15 +399,14 @@ extern const jinja_def_t jinja_str_methods[];
 
 /* jinja_eval.c, jinja_call.c */
 
-jinja_val_t  jinja_getattr(jinja_t *j, jinja_val_t obj,
-                           const jinja_str_t *name);
-jinja_val_t  jinja_getitem(jinja_t *j, jinja_val_t obj, jinja_val_t key);
-jinja_val_t  jinja_call(jinja_t *j, jinja_val_t fn, const jinja_args_t *args);
-jinja_val_t  jinja_def_call(jinja_t *j, const jinja_def_t *def,
-                            jinja_val_t self, const jinja_args_t *args);
-jinja_val_t  jinja_loop_call(jinja_t *j, jinja_loop_t *loop, jinja_val_t items);
-jinja_val_t  jinja_loop_attr(jinja_t *j, jinja_loop_t *loop,
-                             const jinja_str_t *name, bool *found);
-bool         jinja_loop_next(jinja_t *j, jinja_loop_t *loop, jinja_val_t *item);
+jinja_val_t jinja_getattr(jinja_t *j, jinja_val_t obj, const jinja_str_t *name);
+jinja_val_t jinja_getitem(jinja_t *j, jinja_val_t obj, jinja_val_t key);
+jinja_val_t jinja_call(jinja_t *j, jinja_val_t fn, const jinja_args_t *args);
+jinja_val_t jinja_def_call(jinja_t *j, const jinja_def_t *def, jinja_val_t self,
+                           const jinja_args_t *args);
+jinja_val_t jinja_loop_call(jinja_t *j, jinja_loop_t *loop, jinja_val_t items);
+jinja_val_t jinja_loop_attr(jinja_t *j, jinja_loop_t *loop,
+                            const jinja_str_t *name, bool *found);
+bool        jinja_loop_next(jinja_t *j, jinja_loop_t *loop, jinja_val_t *item);
 
 #endif /* LLM_CHAT_JINJA_H */

@@ -174,12 +174,17 @@ _Noreturn void jinja_syntax(jinja_t *j, uint32_t line, const char *fmt, ...)
 /* jinja_lexer.c */
 void jinja_lex(jinja_parser_t *p, const char *src, size_t len);
 
-/* jinja_parse_expr.c */
+/* jinja_parse_primary.c, jinja_parse_expr.c */
+jinja_call_args_t *jinja_parse_args(jinja_parser_t *p, jinja_node_t *n);
+jinja_node_t      *jinja_parse_call(jinja_parser_t *p, jinja_node_t *a);
+jinja_node_t      *jinja_parse_postfix(jinja_parser_t *p, jinja_node_t *n);
+void jinja_node_add(jinja_parser_t *p, jinja_node_t *n, jinja_nodes_t *list,
+                    jinja_node_t *kid);
 jinja_node_t *jinja_parse_expr(jinja_parser_t *p, bool with_cond);
 jinja_node_t *jinja_parse_primary(jinja_parser_t *p, bool with_ns);
 jinja_node_t *jinja_parse_tuple(jinja_parser_t *p, bool simplified,
-                                bool with_cond, const char *end,
-                                bool parens, bool with_ns);
+                                bool with_cond, const char *end, bool parens,
+                                bool with_ns);
 jinja_node_t *jinja_parse_filter(jinja_parser_t *p, jinja_node_t *a,
                                  bool start_inline);
 jinja_node_t *jinja_parse_unary(jinja_parser_t *p, bool with_filter);
@@ -194,12 +199,12 @@ jinja_tok(jinja_parser_t *p)
     return &p->toks[p->at];
 }
 
-bool        jinja_tok_is(jinja_parser_t *p, uint16_t op);
-bool        jinja_tok_name(jinja_parser_t *p, const char *name);
-bool        jinja_tok_skip(jinja_parser_t *p, uint16_t op);
-bool        jinja_tok_skip_name(jinja_parser_t *p, const char *name);
-void        jinja_tok_expect(jinja_parser_t *p, uint16_t op);
-jinja_tok_t *jinja_tok_need(jinja_parser_t *p, jinja_tok_type_t type);
+bool           jinja_tok_is(jinja_parser_t *p, uint16_t op);
+bool           jinja_tok_name(jinja_parser_t *p, const char *name);
+bool           jinja_tok_skip(jinja_parser_t *p, uint16_t op);
+bool           jinja_tok_skip_name(jinja_parser_t *p, const char *name);
+void           jinja_tok_expect(jinja_parser_t *p, uint16_t op);
+jinja_tok_t   *jinja_tok_need(jinja_parser_t *p, jinja_tok_type_t type);
 _Noreturn void jinja_tok_bad(jinja_parser_t *p);
 
 /* jinja_parse.c */
@@ -213,8 +218,8 @@ jinja_val_t  jinja_eval(jinja_t *j, jinja_env_t *env, const jinja_node_t *n);
 jinja_val_t  jinja_eval_filter(jinja_t *j, jinja_env_t *env,
                                const jinja_node_t *n, jinja_val_t self);
 void         jinja_eval_args(jinja_t *j, jinja_env_t *env,
-                             const jinja_call_args_t *from,
-                             const jinja_val_t *caller, jinja_args_t *args);
+                             const jinja_call_args_t *from, const jinja_val_t *caller,
+                             jinja_args_t *args);
 jinja_env_t *jinja_env_new(jinja_t *j, const jinja_func_t *func,
                            jinja_env_t *up);
 void         jinja_frame_enter(jinja_t *j, jinja_env_t *env,
@@ -227,10 +232,10 @@ void         jinja_assign(jinja_t *j, jinja_env_t *env, const jinja_node_t *n,
 #define JINJA_FLOW_BREAK 1
 #define JINJA_FLOW_CONT  2
 
-int          jinja_exec(jinja_t *j, jinja_env_t *env,
-                        const jinja_nodes_t *body, jinja_buf_t *out);
-jinja_val_t  jinja_macro_call(jinja_t *j, jinja_macro_t *macro,
-                              const jinja_args_t *args);
+int         jinja_exec(jinja_t *j, jinja_env_t *env, const jinja_nodes_t *body,
+                       jinja_buf_t *out);
+jinja_val_t jinja_macro_call(jinja_t *j, jinja_macro_t *macro,
+                             const jinja_args_t *args);
 
 static inline jinja_val_t *
 jinja_slot(jinja_env_t *env, const jinja_node_t *n)

@@ -16,6 +16,7 @@ typedef struct {
 } jinja_shift_t;
 
 #include "jinja_unicode.h"
+#include "jinja_unicode_case.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
