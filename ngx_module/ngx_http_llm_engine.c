@@ -21,6 +21,7 @@
 static void ngx_http_llm_engine_connect(ngx_http_llm_engine_t *e);
 static ngx_uint_t ngx_http_llm_engine_level(ngx_http_llm_engine_t *e,
     int why);
+static void ngx_http_llm_engine_refused(ngx_http_llm_engine_t *e, int rc);
 static const char *ngx_http_llm_engine_refusal(int rc);
 static void ngx_http_llm_engine_retry(ngx_http_llm_engine_t *e);
 static void ngx_http_llm_engine_up(ngx_http_llm_engine_t *e);
@@ -374,7 +375,6 @@ static void
 ngx_http_llm_engine_sock_handler(ngx_event_t *ev)
 {
     int                    rc;
-    ngx_uint_t             level;
     ngx_connection_t      *c;
     ngx_http_llm_engine_t *e;
 
@@ -389,17 +389,14 @@ ngx_http_llm_engine_sock_handler(ngx_event_t *ev)
             return;
         }
 
-        if (rc == 0) {
-            ngx_http_llm_engine_up(e);
+        if (rc != 0) {
+            ngx_http_llm_engine_refused(e, rc);
             return;
         }
 
-        level = ngx_http_llm_engine_level(e, rc);
-        ngx_log_error(level, e->log, 0,
-                      "llm engine \"%V\": refused on unix:%V: %s", &e->name,
-                      &e->path, ngx_http_llm_engine_refusal(rc));
-        ngx_http_llm_engine_lost(e);
-        return;
+        ngx_http_llm_engine_up(e);
+
+        /* its death may have come by the same edge: look on */
     }
 
     if (e->state != NGX_HTTP_LLM_UP || !llm_ipc_dead(&e->ipc)) {
@@ -420,6 +417,18 @@ ngx_http_llm_engine_sock_handler(ngx_event_t *ev)
 
     ngx_http_llm_dirty_run(e);
 
+    ngx_http_llm_engine_lost(e);
+}
+
+
+static void
+ngx_http_llm_engine_refused(ngx_http_llm_engine_t *e, int rc)
+{
+    ngx_uint_t level;
+
+    level = ngx_http_llm_engine_level(e, rc);
+    ngx_log_error(level, e->log, 0, "llm engine \"%V\": refused on unix:%V: %s",
+                  &e->name, &e->path, ngx_http_llm_engine_refusal(rc));
     ngx_http_llm_engine_lost(e);
 }
 

@@ -243,6 +243,7 @@ void
 ngx_http_llm_write_handler(ngx_http_request_t *r)
 {
     ngx_int_t           rc;
+    ngx_chain_t        *sent;
     ngx_event_t        *wev;
     ngx_connection_t   *c;
     ngx_http_llm_ctx_t *ctx;
@@ -274,12 +275,11 @@ ngx_http_llm_write_handler(ngx_http_request_t *r)
             return;
         }
 
-        ngx_chain_update_chains(r->pool, &ctx->free, &ctx->busy, &ctx->out,
-                                (ngx_buf_tag_t) &ngx_http_llm_module);
+        /* not &ctx->out: what is there has not been given to the filters yet */
 
-        if (ctx->out == NULL) {
-            ctx->out_last = NULL;
-        }
+        sent = NULL;
+        ngx_chain_update_chains(r->pool, &ctx->free, &ctx->busy, &sent,
+                                (ngx_buf_tag_t) &ngx_http_llm_module);
     }
 
     ngx_http_llm_pump(ctx);

@@ -210,7 +210,7 @@ batch_share(sched_model_t *m, uint32_t rows, uint32_t spare)
     sched_seq_t *q;
     uint32_t     i, k, want, share, left, fixed;
 
-    /* n: those of a prompt; seqs[].n serves as their wants. */
+    /* The batch is not built yet: seqs[i].n holds what run[i] wants. */
     left = 0;
 
     for (i = 0; i < m->n_run; i++) {

@@ -1,11 +1,11 @@
 /*
  * Matrix products for AVX-512 with VNNI: 16 rows of w in the lanes.
  *
- * A block of 16 rows x 32 inputs is unpacked once into 8 registers of
- * unsigned bytes and meets the rows of the activation tile, K_ROWS at a time
- * so that VPDPBUSD's latency is hidden; its second operand is broadcast from
- * memory by the instruction itself.  Bytes are stored with 128 added, which
- * is subtracted again as 128 * sum of q.
+ * Two blocks of 16 rows x 32 inputs are unpacked once into 16 registers of
+ * unsigned bytes and meet the rows of the activation tile, K_ROWS at a time:
+ * eight chains of VPDPBUSD hide its latency, and a broadcast serves two of
+ * them.  Bytes are stored with 128 added, which is subtracted again as 128 *
+ * sum of q.
  *
  * Written in the operations of vec512.h; t/kernels/gemm.c compiles the same
  * source with them emulated (K_VEC512_EMULATE; the table is then called
@@ -18,8 +18,9 @@
 #include "kernels/cpu/vec512.h"
 
 #define K_LANES  16
-#define K_ROWS   8 /* of x at a time, integers */
-#define K_GROUPS 4 /* groups that the f32 product takes at once */
+#define K_ROWS   4    /* of x at a time, integers */
+#define K_AHEAD  8192 /* bytes: how far one row of x prefetches w */
+#define K_GROUPS 4    /* groups that the f32 product takes at once */
 #define k_inline static inline __attribute__((always_inline))
 
 
@@ -132,15 +133,41 @@ k_load(const uint8_t *rec, const k_shape_t s, k_regs_t *r)
 }
 
 
-/* acc[j] += the product of one block with row j of x, j < rows. */
+/* acc + the sums `dot` of part i of a block, scaled. */
+
+k_inline v5f
+k_scaled(const k_regs_t *r, const k_shape_t s, int i, v5i dot, const k_q8_t *q,
+         v5f acc)
+{
+    v5f t, sum;
+
+    sum = v5f_set(s.subs == 2 ? q->h[i] : q->sum);
+    t = v5f_from_i(dot);
+
+    if (s.off) {
+        /* exact: integers below 2^24 */
+        t = v5f_fnma(v5f_set((float) s.off), sum, t);
+    }
+
+    t = s.min ? v5f_fma(r->scale[i], t, v5f_mul(r->min, sum))
+              : v5f_mul(r->scale[i], t);
+
+    return v5f_fma(t, v5f_set(q->d), acc);
+}
+
+
+/*
+ * `groups` (1 or 2) blocks with `rows` rows of x.  Accumulators of group g
+ * are at acc + g * K_TILE_MAX * 16.
+ */
 
 k_inline void
-k_step(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, v5f *acc,
-       const int rows)
+k_step(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, float *acc,
+       const int rows, const int groups)
 {
-    int i, j, k, n;
-    v5i dot[K_ROWS];
-    v5f t, sum;
+    int    g, i, j, k, n;
+    v5i    dot[2][K_ROWS];
+    float *p;
 
     n = 8 / s.subs;
 
@@ -151,49 +178,69 @@ k_step(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, v5f *acc,
         for (k = i * n; k < (i + 1) * n; k++) {
 #pragma GCC unroll 8
             for (j = 0; j < rows; j++) {
-                dot[j] = v5i_dot(k == i * n ? v5i_zero() : dot[j], r->u[k],
-                                 q[j].q + k * 4);
+#pragma GCC unroll 2
+                for (g = 0; g < groups; g++) {
+                    dot[g][j] = v5i_dot(k == i * n ? v5i_zero() : dot[g][j],
+                                        r[g].u[k], q[j].q + k * 4);
+                }
             }
         }
 
 #pragma GCC unroll 8
         for (j = 0; j < rows; j++) {
-            sum = v5f_set(s.subs == 2 ? q[j].h[i] : q[j].sum);
-            t = v5f_from_i(dot[j]);
-
-            if (s.off) {
-                /* exact: integers below 2^24 */
-                t = v5f_fnma(v5f_set((float) s.off), sum, t);
+#pragma GCC unroll 2
+            for (g = 0; g < groups; g++) {
+                p = acc + (g * K_TILE_MAX + j) * K_LANES;
+                v5f_store(p,
+                          k_scaled(&r[g], s, i, dot[g][j], q + j, v5f_load(p)));
             }
-
-            t = s.min ? v5f_fma(r->scale[i], t, v5f_mul(r->min, sum))
-                      : v5f_mul(r->scale[i], t);
-
-            acc[j] = v5f_fma(t, v5f_set(q[j].d), acc[j]);
         }
     }
 }
 
 
-/* `rows` rows whose accumulators lie at p. */
+/* Groups from row n of w on, with all rows of the tile. */
 
 k_inline void
-k_rows(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, float *p,
-       const int rows)
+k_tile(const k_job_t *job, const k_shape_t s, uint32_t n, const int groups)
 {
-    int j;
-    v5f acc[K_ROWS];
+    int           g;
+    float         acc[2 * K_TILE_MAX * K_LANES] __attribute__((aligned(64)));
+    size_t        at;
+    uint32_t      m, b, blocks;
+    k_regs_t      r[2];
+    const k_q8_t *q;
 
-#pragma GCC unroll 8
-    for (j = 0; j < rows; j++) {
-        acc[j] = v5f_load(p + j * K_LANES);
+    blocks = job->w->cols / K_BLOCK;
+
+#pragma GCC unroll 2
+    for (g = 0; g < groups; g++) {
+        memset(acc + g * K_TILE_MAX * K_LANES, 0,
+               job->m * K_LANES * sizeof(float));
     }
 
-    k_step(r, s, q, acc, rows);
+    for (b = 0, at = 0; b < blocks; b++, at += job->w->record) {
+#pragma GCC unroll 2
+        for (g = 0; g < groups; g++) {
+            k_load(k_group(job->w, n + (uint32_t) g * K_LANES) + at, s, &r[g]);
+        }
 
-#pragma GCC unroll 8
-    for (j = 0; j < rows; j++) {
-        v5f_store(p + j * K_LANES, acc[j]);
+        q = job->q + b * job->stride;
+
+        for (m = 0; m + K_ROWS <= job->m; m += K_ROWS) {
+            k_step(r, s, q + m, acc + m * K_LANES, K_ROWS, groups);
+        }
+
+        for (; m < job->m; m++) {
+            k_step(r, s, q + m, acc + m * K_LANES, 1, groups);
+        }
+    }
+
+    for (m = 0; m < job->m; m++) {
+        for (g = 0; g < groups; g++) {
+            k_store(job, m, n + (uint32_t) g * K_LANES,
+                    v5f_load(acc + ((uint32_t) g * K_TILE_MAX + m) * K_LANES));
+        }
     }
 }
 
@@ -201,40 +248,17 @@ k_rows(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, float *p,
 k_inline void
 k_many(const k_job_t *job, const k_shape_t s)
 {
-    float          acc[K_TILE_MAX * K_LANES] __attribute__((aligned(64)));
-    uint32_t       n, m, b, blocks;
-    k_regs_t       r;
-    const k_q8_t  *q;
-    const uint8_t *rec;
+    uint32_t n;
 
-    blocks = job->w->cols / K_BLOCK;
+    n = job->n_from;
 
-    for (n = job->n_from; n < job->n_to; n += K_LANES) {
-        rec = k_group(job->w, n);
-        memset(acc, 0, job->m * K_LANES * sizeof(float));
+    /* two groups: an activation is broadcast once for both */
+    for (; n + K_LANES < job->n_to; n += 2 * K_LANES) {
+        k_tile(job, s, n, 2);
+    }
 
-        for (b = 0; b < blocks; b++) {
-            k_load(rec, s, &r);
-            rec += job->w->record;
-            q = job->q + b * job->stride;
-
-            for (m = 0; m + K_ROWS <= job->m; m += K_ROWS) {
-                k_rows(&r, s, q + m, acc + m * K_LANES, K_ROWS);
-            }
-
-            if (m + 4 <= job->m) {
-                k_rows(&r, s, q + m, acc + m * K_LANES, 4);
-                m += 4;
-            }
-
-            for (; m < job->m; m++) {
-                k_rows(&r, s, q + m, acc + m * K_LANES, 1);
-            }
-        }
-
-        for (m = 0; m < job->m; m++) {
-            k_store(job, m, n, v5f_load(acc + m * K_LANES));
-        }
+    if (n < job->n_to) {
+        k_tile(job, s, n, 1);
     }
 }
 
@@ -244,12 +268,15 @@ k_many(const k_job_t *job, const k_shape_t s)
 k_inline void
 k_one(const k_job_t *job, const k_shape_t s)
 {
+    int            i, k, half;
     v5f            acc;
+    v5i            dot;
     uint32_t       n, b, blocks;
     k_regs_t       r;
     const k_q8_t  *q;
     const uint8_t *rec;
 
+    half = 8 / s.subs;
     blocks = job->w->cols / K_BLOCK;
 
     for (n = job->n_from; n < job->n_to; n += K_LANES) {
@@ -258,8 +285,21 @@ k_one(const k_job_t *job, const k_shape_t s)
         q = job->q;
 
         for (b = 0; b < blocks; b++) {
+            v5_prefetch(rec + K_AHEAD, job->w->record);
             k_load(rec, s, &r);
-            k_step(&r, s, q, &acc, 1);
+
+#pragma GCC unroll 2
+            for (i = 0; i < s.subs; i++) {
+                dot = v5i_zero();
+
+#pragma GCC unroll 8
+                for (k = i * half; k < (i + 1) * half; k++) {
+                    dot = v5i_dot(dot, r.u[k], q->q + k * 4);
+                }
+
+                acc = k_scaled(&r, s, i, dot, q, acc);
+            }
+
             rec += job->w->record;
             q += job->stride;
         }

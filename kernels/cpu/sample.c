@@ -116,6 +116,12 @@ k_sample_check(const k_exec_t *e, const k_sample_t *r)
         return 0;
     }
 
+    /* A judged token's logprob is all that it is judged for. */
+    if (r->scored
+        && (!r->logprob || (uint32_t) r->score >= e->prog.n_vocab)) {
+        return 0;
+    }
+
     for (i = 0; i < r->n_counts; i++) {
         if ((uint32_t) r->counts[i].token >= e->prog.n_vocab) {
             return 0;
@@ -173,6 +179,12 @@ k_sample_row(k_exec_t *e, const k_sample_t *r, k_sampled_t *out, k_scratch_t *s)
 
     if (r->logprob) {
         k_logprobs(e, r, raw, max, out, &lse, s);
+    }
+
+    if (r->scored) {
+        out->token = r->score;
+        out->logprob = (float) ((double) raw[r->score] - lse);
+        return;
     }
 
     if (k_adjusts(r) || r->mask != NULL) {

@@ -176,6 +176,17 @@ v5f_fnma(v5f a, v5f b, v5f c)
     return _mm512_fnmadd_ps(a, b, c);
 }
 
+
+k_v5 void
+v5_prefetch(const uint8_t *p, uint32_t size)
+{
+    uint32_t i;
+
+    for (i = 0; i < size; i += 64) {
+        _mm_prefetch((const char *) p + i, _MM_HINT_T0);
+    }
+}
+
 #else /* K_VEC512_EMULATE */
 
 /* calls, lest unrolled kernels take minutes to compile with sanitizers */
@@ -407,6 +418,14 @@ v5f_fnma(v5f a, v5f b, v5f c)
     k_v5_each(i) c.v[i] = fmaf(-a.v[i], b.v[i], c.v[i]);
 
     return c;
+}
+
+
+k_v5 void
+v5_prefetch(const uint8_t *p, uint32_t size)
+{
+    (void) p;
+    (void) size;
 }
 
 #endif /* K_VEC512_EMULATE */

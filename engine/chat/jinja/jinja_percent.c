@@ -391,7 +391,7 @@ jinja_percent(jinja_t *j, const jinja_str_t *f, jinja_val_t arg)
         percent_one(j, &b, &s, v, f->markup);
     }
 
-    if (used < tuple->n && arg.type != JINJA_DICT
+    if (used < tuple->n && arg.type != JINJA_DICT && arg.type != JINJA_UNDEF
         && !(arg.type == JINJA_SEQ && arg.u.q->kind == JINJA_LIST)) {
         jinja_fail(j, "not all arguments converted during string formatting");
     }
