@@ -10,14 +10,15 @@
 #define NGX_HTTP_LLM_CORS_HEADERS_MAX 2048
 
 
-static ngx_int_t ngx_http_llm_cors_allowed(ngx_http_request_t *r,
-    ngx_http_llm_loc_conf_t *llcf, ngx_str_t *origin);
-static ngx_int_t ngx_http_llm_cors_is_same(ngx_http_request_t *r,
-    ngx_str_t *origin);
+static ngx_int_t        ngx_http_llm_cors_allowed(ngx_http_request_t      *r,
+                                                  ngx_http_llm_loc_conf_t *llcf,
+                                                  ngx_str_t               *origin);
+static ngx_int_t        ngx_http_llm_cors_is_same(ngx_http_request_t *r,
+                                                  ngx_str_t          *origin);
 static ngx_table_elt_t *ngx_http_llm_header_in(ngx_http_request_t *r,
-    const char *name);
-static ngx_int_t ngx_http_llm_cors_value(ngx_http_request_t *r,
-    const char *key, const char *value);
+                                               const char         *name);
+static ngx_int_t ngx_http_llm_cors_value(ngx_http_request_t *r, const char *key,
+                                         const char *value);
 
 
 /* In the rewrite phase. */
@@ -38,8 +39,7 @@ ngx_http_llm_cors_preflight(ngx_http_request_t *r)
     if (llcf->handler == NGX_HTTP_LLM_NO_HANDLER
         || llcf->cors == NGX_HTTP_LLM_CORS_OFF
         || ngx_http_llm_header_in(r, "origin") == NULL
-        || ngx_http_llm_header_in(r, "access-control-request-method") == NULL)
-    {
+        || ngx_http_llm_header_in(r, "access-control-request-method") == NULL) {
         return NGX_DECLINED;
     }
 
@@ -51,18 +51,15 @@ ngx_http_llm_cors_preflight(ngx_http_request_t *r)
                                     "GET, POST, OPTIONS")
                 != NGX_OK
             || ngx_http_llm_cors_value(r, "Access-Control-Max-Age", "7200")
-                   != NGX_OK)
-        {
+                   != NGX_OK) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
 
         h = ngx_http_llm_header_in(r, "access-control-request-headers");
 
         if (h && h->value.len <= NGX_HTTP_LLM_CORS_HEADERS_MAX
-            && ngx_http_llm_header(r, "Access-Control-Allow-Headers",
-                                   &h->value)
-                   != NGX_OK)
-        {
+            && ngx_http_llm_header(r, "Access-Control-Allow-Headers", &h->value)
+                   != NGX_OK) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
     }
@@ -84,8 +81,7 @@ ngx_http_llm_cors_headers(ngx_http_request_t *r, ngx_http_llm_loc_conf_t *llcf)
     }
 
     if (llcf->cors == NGX_HTTP_LLM_CORS_LIST
-        && ngx_http_llm_cors_value(r, "Vary", "Origin") != NGX_OK)
-    {
+        && ngx_http_llm_cors_value(r, "Vary", "Origin") != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -96,8 +92,7 @@ ngx_http_llm_cors_headers(ngx_http_request_t *r, ngx_http_llm_loc_conf_t *llcf)
     }
 
     if (ngx_http_llm_header(r, "Access-Control-Allow-Origin", &origin)
-        != NGX_OK)
-    {
+        != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -111,8 +106,8 @@ ngx_http_llm_cors_headers(ngx_http_request_t *r, ngx_http_llm_loc_conf_t *llcf)
 /* NGX_OK and what to allow, or NGX_DECLINED. */
 
 static ngx_int_t
-ngx_http_llm_cors_allowed(ngx_http_request_t *r,
-    ngx_http_llm_loc_conf_t *llcf, ngx_str_t *origin)
+ngx_http_llm_cors_allowed(ngx_http_request_t *r, ngx_http_llm_loc_conf_t *llcf,
+                          ngx_str_t *origin)
 {
     ngx_str_t       *allowed;
     ngx_uint_t       i;
@@ -135,8 +130,7 @@ ngx_http_llm_cors_allowed(ngx_http_request_t *r,
     for (i = 0; i < llcf->cors_origins->nelts; i++) {
         if (allowed[i].len == origin->len
             && ngx_strncasecmp(allowed[i].data, origin->data, origin->len)
-                   == 0)
-        {
+                   == 0) {
             return NGX_OK;
         }
     }
@@ -151,8 +145,8 @@ ngx_http_llm_cors_allowed(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_llm_cors_is_same(ngx_http_request_t *r, ngx_str_t *origin)
 {
-    u_char    *p;
-    ngx_str_t  host;
+    u_char   *p;
+    ngx_str_t host;
 
     if (r->headers_in.host) {
         host = r->headers_in.host->value;
@@ -170,8 +164,7 @@ ngx_http_llm_cors_is_same(ngx_http_request_t *r, ngx_str_t *origin)
     p += 3;
 
     if ((size_t) (origin->data + origin->len - p) != host.len
-        || ngx_strncasecmp(p, host.data, host.len) != 0)
-    {
+        || ngx_strncasecmp(p, host.data, host.len) != 0) {
         return NGX_DECLINED;
     }
 
@@ -207,8 +200,7 @@ ngx_http_llm_header_in(ngx_http_request_t *r, const char *name)
 
         for (i = 0; i < part->nelts; i++) {
             if (h[i].key.len == len
-                && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0)
-            {
+                && ngx_strncasecmp(h[i].key.data, (u_char *) name, len) == 0) {
                 return &h[i];
             }
         }
@@ -220,7 +212,7 @@ ngx_http_llm_header_in(ngx_http_request_t *r, const char *name)
 
 static ngx_int_t
 ngx_http_llm_cors_value(ngx_http_request_t *r, const char *key,
-    const char *value)
+                        const char *value)
 {
     ngx_str_t s;
 

@@ -18,27 +18,27 @@
 #define NGX_HTTP_LLM_PAUSE_MAX 1000
 
 
-static void ngx_http_llm_engine_connect(ngx_http_llm_engine_t *e);
-static ngx_uint_t ngx_http_llm_engine_level(ngx_http_llm_engine_t *e,
-    int why);
-static void ngx_http_llm_engine_refused(ngx_http_llm_engine_t *e, int rc);
-static const char *ngx_http_llm_engine_refusal(int rc);
-static void ngx_http_llm_engine_retry(ngx_http_llm_engine_t *e);
-static void ngx_http_llm_engine_up(ngx_http_llm_engine_t *e);
-static void ngx_http_llm_engine_lost(ngx_http_llm_engine_t *e);
-static void ngx_http_llm_engine_close(ngx_http_llm_engine_t *e);
+static void       ngx_http_llm_engine_connect(ngx_http_llm_engine_t *e);
+static ngx_uint_t ngx_http_llm_engine_level(ngx_http_llm_engine_t *e, int why);
+static void       ngx_http_llm_engine_refused(ngx_http_llm_engine_t *e, int rc);
+static const char       *ngx_http_llm_engine_refusal(int rc);
+static void              ngx_http_llm_engine_retry(ngx_http_llm_engine_t *e);
+static void              ngx_http_llm_engine_up(ngx_http_llm_engine_t *e);
+static void              ngx_http_llm_engine_lost(ngx_http_llm_engine_t *e);
+static void              ngx_http_llm_engine_close(ngx_http_llm_engine_t *e);
 static ngx_connection_t *ngx_http_llm_engine_fd(ngx_http_llm_engine_t *e,
-    ngx_socket_t fd, ngx_event_handler_pt handler);
-static void ngx_http_llm_engine_fd_close(ngx_connection_t **cp);
-static void ngx_http_llm_engine_sock_handler(ngx_event_t *ev);
-static void ngx_http_llm_engine_bell_handler(ngx_event_t *ev);
-static void ngx_http_llm_engine_timer_handler(ngx_event_t *ev);
-static void ngx_http_llm_engine_watch_handler(ngx_event_t *ev);
-static void ngx_http_llm_engine_turn_handler(ngx_event_t *ev);
-static void ngx_http_llm_engine_turn(ngx_http_llm_engine_t *e);
-static void ngx_http_llm_engine_publish(ngx_http_llm_engine_t *e,
-    ngx_uint_t again);
-static void ngx_http_llm_shutdown_handler(ngx_event_t *ev);
+                                                ngx_socket_t           fd,
+                                                ngx_event_handler_pt   handler);
+static void              ngx_http_llm_engine_fd_close(ngx_connection_t **cp);
+static void              ngx_http_llm_engine_sock_handler(ngx_event_t *ev);
+static void              ngx_http_llm_engine_bell_handler(ngx_event_t *ev);
+static void              ngx_http_llm_engine_timer_handler(ngx_event_t *ev);
+static void              ngx_http_llm_engine_watch_handler(ngx_event_t *ev);
+static void              ngx_http_llm_engine_turn_handler(ngx_event_t *ev);
+static void              ngx_http_llm_engine_turn(ngx_http_llm_engine_t *e);
+static void              ngx_http_llm_engine_publish(ngx_http_llm_engine_t *e,
+                                                     ngx_uint_t             again);
+static void              ngx_http_llm_shutdown_handler(ngx_event_t *ev);
 
 
 void
@@ -108,8 +108,7 @@ ngx_http_llm_engine_connect(ngx_http_llm_engine_t *e)
     ngx_uint_t level;
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, e->log, 0,
-                   "llm engine \"%V\": connect to unix:%V", &e->name,
-                   &e->path);
+                   "llm engine \"%V\": connect to unix:%V", &e->name, &e->path);
 
     rc = llm_ipc_connect(&e->ipc, (char *) e->path.data, e->submit_ring,
                          e->complete_ring);
@@ -246,8 +245,7 @@ ngx_http_llm_engine_lost(ngx_http_llm_engine_t *e)
     }
 
     for (q = ngx_queue_head(&e->waiting); q != ngx_queue_sentinel(&e->waiting);
-         q = ngx_queue_next(q))
-    {
+         q = ngx_queue_next(q)) {
         ctx = ngx_queue_data(q, ngx_http_llm_ctx_t, queue);
         ctx->connect = ngx_current_msec;
         ngx_http_llm_timer_set(ctx);
@@ -317,7 +315,7 @@ ngx_http_llm_engine_close(ngx_http_llm_engine_t *e)
 
 static ngx_connection_t *
 ngx_http_llm_engine_fd(ngx_http_llm_engine_t *e, ngx_socket_t fd,
-    ngx_event_handler_pt handler)
+                       ngx_event_handler_pt handler)
 {
     ngx_int_t         flags;
     ngx_connection_t *c;
@@ -508,8 +506,7 @@ ngx_http_llm_engine_watch(ngx_http_llm_engine_t *e)
     ngx_msec_t tick;
 
     if (e->stall_timeout == 0 || e->watch.timer_set
-        || ngx_queue_empty(&e->active))
-    {
+        || ngx_queue_empty(&e->active)) {
         return;
     }
 
@@ -529,8 +526,7 @@ ngx_http_llm_engine_watch_handler(ngx_event_t *ev)
     llm_status_t status;
 
     if (e->state != NGX_HTTP_LLM_UP || e->broken
-        || ngx_queue_empty(&e->active))
-    {
+        || ngx_queue_empty(&e->active)) {
         e->steps_time = ngx_current_msec;
         return;
     }
@@ -667,8 +663,8 @@ ngx_http_llm_shutdown_begin(void)
     ngx_core_conf_t          *ccf;
     ngx_http_llm_main_conf_t *lmcf;
 
-    ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
-                                           ngx_core_module);
+    ccf =
+        (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx, ngx_core_module);
     timeout = ccf->shutdown_timeout;
 
     lmcf = ngx_http_cycle_get_module_main_conf(ngx_cycle, ngx_http_llm_module);

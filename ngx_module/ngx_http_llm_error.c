@@ -11,84 +11,138 @@
 #define NGX_HTTP_LLM_UNAVAILABLE "service_unavailable_error"
 
 const ngx_http_llm_error_t ngx_http_llm_err_unknown_url = {
-    NGX_HTTP_NOT_FOUND, NGX_HTTP_LLM_INVALID, "unknown_url", NULL, 0, 0,
-    NGX_HTTP_LLM_STAT_NONE, NULL
-};
+    NGX_HTTP_NOT_FOUND,
+    NGX_HTTP_LLM_INVALID,
+    "unknown_url",
+    NULL,
+    0,
+    0,
+    NGX_HTTP_LLM_STAT_NONE,
+    NULL};
 
-const ngx_http_llm_error_t ngx_http_llm_err_method = {
-    NGX_HTTP_NOT_ALLOWED, NGX_HTTP_LLM_INVALID, "method_not_supported", NULL, 0,
-    0, NGX_HTTP_LLM_STAT_NONE, NULL
-};
+const ngx_http_llm_error_t ngx_http_llm_err_method = {NGX_HTTP_NOT_ALLOWED,
+                                                      NGX_HTTP_LLM_INVALID,
+                                                      "method_not_supported",
+                                                      NULL,
+                                                      0,
+                                                      0,
+                                                      NGX_HTTP_LLM_STAT_NONE,
+                                                      NULL};
 
 const ngx_http_llm_error_t ngx_http_llm_err_unavailable = {
-    NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_LLM_UNAVAILABLE,
-    "engine_unavailable", "The engine is not available. Try again later.",
-    2000, 0, NGX_HTTP_LLM_STAT_REJ_UNAVAILABLE, "engine"
-};
+    NGX_HTTP_SERVICE_UNAVAILABLE,
+    NGX_HTTP_LLM_UNAVAILABLE,
+    "engine_unavailable",
+    "The engine is not available. Try again later.",
+    2000,
+    0,
+    NGX_HTTP_LLM_STAT_REJ_UNAVAILABLE,
+    "engine"};
 
 const ngx_http_llm_error_t ngx_http_llm_err_loading = {
-    NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_LLM_UNAVAILABLE, "model_loading",
-    "The model is still loading. Try again later.", 5000, 0,
-    NGX_HTTP_LLM_STAT_REJ_LOADING, "engine"
-};
+    NGX_HTTP_SERVICE_UNAVAILABLE,
+    NGX_HTTP_LLM_UNAVAILABLE,
+    "model_loading",
+    "The model is still loading. Try again later.",
+    5000,
+    0,
+    NGX_HTTP_LLM_STAT_REJ_LOADING,
+    "engine"};
 
 const ngx_http_llm_error_t ngx_http_llm_err_overloaded = {
-    NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_LLM_UNAVAILABLE,
-    "server_is_overloaded", "Too many requests wait. Try again later.", 1000,
-    0, NGX_HTTP_LLM_STAT_REJ_OVERLOADED, NULL
-};
+    NGX_HTTP_SERVICE_UNAVAILABLE,
+    NGX_HTTP_LLM_UNAVAILABLE,
+    "server_is_overloaded",
+    "Too many requests wait. Try again later.",
+    1000,
+    0,
+    NGX_HTTP_LLM_STAT_REJ_OVERLOADED,
+    NULL};
 
 const ngx_http_llm_error_t ngx_http_llm_err_queue_timeout = {
-    NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_LLM_UNAVAILABLE,
-    "server_is_overloaded", "The request waited too long. Try again later.",
-    1000, 0, NGX_HTTP_LLM_STAT_TIMEOUTS, "timeout"
-};
+    NGX_HTTP_SERVICE_UNAVAILABLE,
+    NGX_HTTP_LLM_UNAVAILABLE,
+    "server_is_overloaded",
+    "The request waited too long. Try again later.",
+    1000,
+    0,
+    NGX_HTTP_LLM_STAT_TIMEOUTS,
+    "timeout"};
 
 const ngx_http_llm_error_t ngx_http_llm_err_first_timeout = {
-    NGX_HTTP_GATEWAY_TIME_OUT, "timeout", "first_token_timeout",
-    "The answer did not begin in time.", 0, 0, NGX_HTTP_LLM_STAT_TIMEOUTS,
-    "timeout"
-};
+    NGX_HTTP_GATEWAY_TIME_OUT,           "timeout", "first_token_timeout",
+    "The answer did not begin in time.", 0,         0,
+    NGX_HTTP_LLM_STAT_TIMEOUTS,          "timeout"};
 
 const ngx_http_llm_error_t ngx_http_llm_err_request_timeout = {
-    NGX_HTTP_GATEWAY_TIME_OUT, "timeout", "request_timeout",
-    "The answer was not complete in time.", 0, 0, NGX_HTTP_LLM_STAT_TIMEOUTS,
-    "timeout"
-};
+    NGX_HTTP_GATEWAY_TIME_OUT,
+    "timeout",
+    "request_timeout",
+    "The answer was not complete in time.",
+    0,
+    0,
+    NGX_HTTP_LLM_STAT_TIMEOUTS,
+    "timeout"};
 
 const ngx_http_llm_error_t ngx_http_llm_err_shutdown = {
-    NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_LLM_UNAVAILABLE, "shutting_down",
-    "The server is shutting down. Try again.", 1000, 0, NGX_HTTP_LLM_STAT_NONE,
-    "shutdown"
-};
+    NGX_HTTP_SERVICE_UNAVAILABLE,
+    NGX_HTTP_LLM_UNAVAILABLE,
+    "shutting_down",
+    "The server is shutting down. Try again.",
+    1000,
+    0,
+    NGX_HTTP_LLM_STAT_NONE,
+    "shutdown"};
 
 const ngx_http_llm_error_t ngx_http_llm_err_lost = {
-    NGX_HTTP_SERVICE_UNAVAILABLE, "server_error", "engine_lost",
-    "The engine stopped before the answer was complete.", 1000, 0,
-    NGX_HTTP_LLM_STAT_NONE, "engine"
-};
+    NGX_HTTP_SERVICE_UNAVAILABLE,
+    "server_error",
+    "engine_lost",
+    "The engine stopped before the answer was complete.",
+    1000,
+    0,
+    NGX_HTTP_LLM_STAT_NONE,
+    "engine"};
 
 const ngx_http_llm_error_t ngx_http_llm_err_failed = {
-    NGX_HTTP_INTERNAL_SERVER_ERROR, "server_error", "engine_failed",
-    "The engine failed repeatedly with this request.", 0, 1,
-    NGX_HTTP_LLM_STAT_NONE, "engine"
-};
+    NGX_HTTP_INTERNAL_SERVER_ERROR,
+    "server_error",
+    "engine_failed",
+    "The engine failed repeatedly with this request.",
+    0,
+    1,
+    NGX_HTTP_LLM_STAT_NONE,
+    "engine"};
 
 const ngx_http_llm_error_t ngx_http_llm_err_no_answer = {
-    NGX_HTTP_INTERNAL_SERVER_ERROR, "server_error", NULL,
-    "The engine gave no answer.", 0, 0, NGX_HTTP_LLM_STAT_NONE, "engine"
-};
+    NGX_HTTP_INTERNAL_SERVER_ERROR,
+    "server_error",
+    NULL,
+    "The engine gave no answer.",
+    0,
+    0,
+    NGX_HTTP_LLM_STAT_NONE,
+    "engine"};
 
 const ngx_http_llm_error_t ngx_http_llm_err_too_large = {
-    NGX_HTTP_INTERNAL_SERVER_ERROR, "server_error", NULL,
-    "The answer is too large. Ask for a stream.", 0, 1, NGX_HTTP_LLM_STAT_NONE,
-    "engine"
-};
+    NGX_HTTP_INTERNAL_SERVER_ERROR,
+    "server_error",
+    NULL,
+    "The answer is too large. Ask for a stream.",
+    0,
+    1,
+    NGX_HTTP_LLM_STAT_NONE,
+    "engine"};
 
 const ngx_http_llm_error_t ngx_http_llm_err_body = {
-    NGX_HTTP_INTERNAL_SERVER_ERROR, "server_error", NULL,
-    "The request's body could not be read.", 0, 0, NGX_HTTP_LLM_STAT_NONE, NULL
-};
+    NGX_HTTP_INTERNAL_SERVER_ERROR,
+    "server_error",
+    NULL,
+    "The request's body could not be read.",
+    0,
+    0,
+    NGX_HTTP_LLM_STAT_NONE,
+    NULL};
 
 
 /* Errors of NGINX's core and of other modules. */
@@ -101,39 +155,38 @@ typedef struct {
 } ngx_http_llm_core_error_t;
 
 static const ngx_http_llm_core_error_t ngx_http_llm_core_errors[] = {
-    { 400, NGX_HTTP_LLM_INVALID, NULL, "Bad request." },
-    { 401, "authentication_error", "invalid_api_key",
-      "Authentication is required, or the credentials are wrong." },
-    { 403, "permission_error", NULL, "Access denied." },
-    { 404, NGX_HTTP_LLM_INVALID, NULL, "Not found." },
-    { 405, NGX_HTTP_LLM_INVALID, NULL, "Method not allowed." },
-    { 408, "timeout", NULL, "The request did not come in time." },
-    { 409, "conflict", NULL, "Conflict." },
-    { 411, NGX_HTTP_LLM_INVALID, NULL, "Content-Length is required." },
-    { 413, NGX_HTTP_LLM_INVALID, "request_too_large",
-      "The request's body is too large." },
-    { 414, NGX_HTTP_LLM_INVALID, NULL, "The request's URI is too long." },
-    { 415, NGX_HTTP_LLM_INVALID, NULL, "Unsupported media type." },
-    { 429, "rate_limit_error", "rate_limit_exceeded",
-      "Too many requests. Try again later." },
-    { 500, "server_error", NULL, "Internal server error." },
-    { 502, "server_error", NULL, "Bad gateway." },
-    { 503, NGX_HTTP_LLM_UNAVAILABLE, "server_is_overloaded",
-      "The service is not available. Try again later." },
-    { 504, "timeout", NULL, "Gateway timeout." },
-    { 0, NGX_HTTP_LLM_INVALID, NULL, "The request was refused." }
-};
+    {400, NGX_HTTP_LLM_INVALID, NULL, "Bad request."},
+    {401, "authentication_error", "invalid_api_key",
+     "Authentication is required, or the credentials are wrong."},
+    {403, "permission_error", NULL, "Access denied."},
+    {404, NGX_HTTP_LLM_INVALID, NULL, "Not found."},
+    {405, NGX_HTTP_LLM_INVALID, NULL, "Method not allowed."},
+    {408, "timeout", NULL, "The request did not come in time."},
+    {409, "conflict", NULL, "Conflict."},
+    {411, NGX_HTTP_LLM_INVALID, NULL, "Content-Length is required."},
+    {413, NGX_HTTP_LLM_INVALID, "request_too_large",
+     "The request's body is too large."},
+    {414, NGX_HTTP_LLM_INVALID, NULL, "The request's URI is too long."},
+    {415, NGX_HTTP_LLM_INVALID, NULL, "Unsupported media type."},
+    {429, "rate_limit_error", "rate_limit_exceeded",
+     "Too many requests. Try again later."},
+    {500, "server_error", NULL, "Internal server error."},
+    {502, "server_error", NULL, "Bad gateway."},
+    {503, NGX_HTTP_LLM_UNAVAILABLE, "server_is_overloaded",
+     "The service is not available. Try again later."},
+    {504, "timeout", NULL, "Gateway timeout."},
+    {0, NGX_HTTP_LLM_INVALID, NULL, "The request was refused."}};
 
 
-static ngx_int_t ngx_http_llm_error_event(ngx_http_llm_ctx_t *ctx,
-    const ngx_http_llm_error_t *error);
+static ngx_int_t ngx_http_llm_error_event(ngx_http_llm_ctx_t         *ctx,
+                                          const ngx_http_llm_error_t *error);
 
 
 /* {"error":{...}}, of the request's pool. */
 
 ngx_int_t
 ngx_http_llm_error_body(ngx_http_request_t *r, ngx_str_t *body,
-    const char *type, const char *code, ngx_str_t *message)
+                        const char *type, const char *code, ngx_str_t *message)
 {
     u_char *p;
     size_t  len;
@@ -141,8 +194,7 @@ ngx_http_llm_error_body(ngx_http_request_t *r, ngx_str_t *body,
     len = sizeof("{\"error\":{\"message\":\"\",\"type\":\"\",\"param\":null,"
                  "\"code\":\"\"}}")
           + sizeof("null") + ngx_strlen(type) + (code ? ngx_strlen(code) : 0)
-          + message->len
-          + ngx_escape_json(NULL, message->data, message->len);
+          + message->len + ngx_escape_json(NULL, message->data, message->len);
 
     p = ngx_pnalloc(r->pool, len);
     if (p == NULL) {
@@ -168,8 +220,8 @@ ngx_http_llm_error_body(ngx_http_request_t *r, ngx_str_t *body,
  */
 
 ngx_int_t
-ngx_http_llm_error_send(ngx_http_request_t *r,
-    const ngx_http_llm_error_t *error, ngx_str_t *message)
+ngx_http_llm_error_send(ngx_http_request_t         *r,
+                        const ngx_http_llm_error_t *error, ngx_str_t *message)
 {
     ngx_buf_t   *b;
     ngx_str_t    body, text;
@@ -179,8 +231,7 @@ ngx_http_llm_error_send(ngx_http_request_t *r,
 
     if (ngx_http_llm_error_note(r, error->type) != NGX_OK
         || ngx_http_llm_retry_headers(r, error->retry_ms, error->no_retry)
-               != NGX_OK)
-    {
+               != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -195,8 +246,7 @@ ngx_http_llm_error_send(ngx_http_request_t *r,
     }
 
     if (ngx_http_llm_error_body(r, &body, error->type, error->code, message)
-        != NGX_OK)
-    {
+        != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -232,8 +282,7 @@ ngx_http_llm_error_intercepted(ngx_http_request_t *r, ngx_uint_t status)
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
     if (!llcf->intercept_errors || clcf->error_pages == NULL || r->error_page
-        || r->uri_changes == 0)
-    {
+        || r->uri_changes == 0) {
         return 0;
     }
 
@@ -263,9 +312,8 @@ ngx_http_llm_fail(ngx_http_llm_ctx_t *ctx, const ngx_http_llm_error_t *error)
     r = ctx->request;
 
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                  "llm request failed: %s%s%s",
-                  error->code ? error->code : "", error->code ? ", " : "",
-                  error->message);
+                  "llm request failed: %s%s%s", error->code ? error->code : "",
+                  error->code ? ", " : "", error->message);
 
     ctx->aborted = error->aborted;
 
@@ -304,8 +352,8 @@ ngx_http_llm_fail(ngx_http_llm_ctx_t *ctx, const ngx_http_llm_error_t *error)
  */
 
 static ngx_int_t
-ngx_http_llm_error_event(ngx_http_llm_ctx_t *ctx,
-    const ngx_http_llm_error_t *error)
+ngx_http_llm_error_event(ngx_http_llm_ctx_t         *ctx,
+                         const ngx_http_llm_error_t *error)
 {
     ngx_buf_t          *b;
     ngx_str_t           body, message;
@@ -314,7 +362,8 @@ ngx_http_llm_error_event(ngx_http_llm_ctx_t *ctx,
 
     r = ctx->request;
 
-    for (last = &ctx->out; *last; last = &(*last)->next) { /* void */ }
+    for (last = &ctx->out; *last; last = &(*last)->next) { /* void */
+    }
 
     if (!ctx->boundary) {
         (void) ngx_http_output_filter(r, ctx->out);
@@ -325,8 +374,7 @@ ngx_http_llm_error_event(ngx_http_llm_ctx_t *ctx,
     message.len = ngx_strlen(error->message);
 
     if (ngx_http_llm_error_body(r, &body, error->type, error->code, &message)
-        != NGX_OK)
-    {
+        != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -354,15 +402,14 @@ ngx_http_llm_error_event(ngx_http_llm_ctx_t *ctx,
 
 ngx_int_t
 ngx_http_llm_core_error(ngx_http_request_t *r, ngx_uint_t status,
-    ngx_str_t *body)
+                        ngx_str_t *body)
 {
     ngx_str_t                        message;
     const ngx_http_llm_core_error_t *e;
 
     for (e = ngx_http_llm_core_errors; e->status; e++) {
         if (e->status == status
-            || (e->status == NGX_HTTP_INTERNAL_SERVER_ERROR && status > 504))
-        {
+            || (e->status == NGX_HTTP_INTERNAL_SERVER_ERROR && status > 504)) {
             break;
         }
     }
@@ -413,7 +460,7 @@ ngx_http_llm_error_note(ngx_http_request_t *r, const char *type)
 
 ngx_int_t
 ngx_http_llm_send(ngx_http_request_t *r, ngx_uint_t status, const char *type,
-    ngx_chain_t *out)
+                  ngx_chain_t *out)
 {
     off_t        len;
     ngx_int_t    rc;

@@ -16,15 +16,17 @@ typedef struct {
 } ngx_http_llm_filter_ctx_t;
 
 
-static ngx_int_t ngx_http_llm_filter_init(ngx_conf_t *cf);
-static ngx_int_t ngx_http_llm_header_filter(ngx_http_request_t *r);
-static ngx_int_t ngx_http_llm_body_filter(ngx_http_request_t *r,
-    ngx_chain_t *in);
-static ngx_int_t ngx_http_llm_filter_headers(ngx_http_request_t *r,
-    ngx_http_llm_loc_conf_t *llcf);
+static ngx_int_t  ngx_http_llm_filter_init(ngx_conf_t *cf);
+static ngx_int_t  ngx_http_llm_header_filter(ngx_http_request_t *r);
+static ngx_int_t  ngx_http_llm_body_filter(ngx_http_request_t *r,
+                                           ngx_chain_t        *in);
+static ngx_int_t  ngx_http_llm_filter_headers(ngx_http_request_t      *r,
+                                              ngx_http_llm_loc_conf_t *llcf);
 static ngx_uint_t ngx_http_llm_filter_page(ngx_http_request_t *r);
-static ngx_int_t ngx_http_llm_filter_replace(ngx_http_request_t *r);
+static ngx_int_t  ngx_http_llm_filter_replace(ngx_http_request_t *r);
 
+
+/* clang-format off */
 
 static ngx_http_module_t ngx_http_llm_filter_module_ctx = {
     NULL,                     /* preconfiguration */
@@ -55,6 +57,8 @@ ngx_module_t ngx_http_llm_filter_module = {
     NULL,                            /* exit master */
     NGX_MODULE_V1_PADDING
 };
+
+/* clang-format on */
 
 
 static ngx_http_output_header_filter_pt ngx_http_next_header_filter;
@@ -90,14 +94,12 @@ ngx_http_llm_header_filter(ngx_http_request_t *r)
     llcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
 
     if (llcf->handler == NGX_HTTP_LLM_NO_HANDLER || r != r->main
-        || r->header_sent)
-    {
+        || r->header_sent) {
         return ngx_http_next_header_filter(r);
     }
 
     if (ngx_http_llm_filter_page(r)
-        && ngx_http_llm_filter_replace(r) != NGX_OK)
-    {
+        && ngx_http_llm_filter_replace(r) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -110,8 +112,8 @@ ngx_http_llm_header_filter(ngx_http_request_t *r)
 
 
 static ngx_int_t
-ngx_http_llm_filter_headers(ngx_http_request_t *r,
-    ngx_http_llm_loc_conf_t *llcf)
+ngx_http_llm_filter_headers(ngx_http_request_t      *r,
+                            ngx_http_llm_loc_conf_t *llcf)
 {
     ngx_str_t                  value;
     ngx_http_variable_value_t *vv;
@@ -130,8 +132,7 @@ ngx_http_llm_filter_headers(ngx_http_request_t *r,
         value.len = vv->len;
 
         if (!vv->not_found
-            && ngx_http_llm_header(r, "x-request-id", &value) != NGX_OK)
-        {
+            && ngx_http_llm_header(r, "x-request-id", &value) != NGX_OK) {
             return NGX_ERROR;
         }
 
@@ -154,8 +155,7 @@ ngx_http_llm_filter_page(ngx_http_request_t *r)
     static const ngx_str_t html = ngx_string("text/html");
 
     if (r->err_status < NGX_HTTP_BAD_REQUEST
-        || r->headers_out.status != r->err_status)
-    {
+        || r->headers_out.status != r->err_status) {
         return 0;
     }
 
@@ -164,8 +164,7 @@ ngx_http_llm_filter_page(ngx_http_request_t *r)
     }
 
     return r->headers_out.content_type.len == html.len
-           && ngx_strncmp(r->headers_out.content_type.data, html.data,
-                          html.len)
+           && ngx_strncmp(r->headers_out.content_type.data, html.data, html.len)
                   == 0;
 }
 
@@ -182,8 +181,7 @@ ngx_http_llm_filter_replace(ngx_http_request_t *r)
 
     ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_llm_filter_ctx_t));
     if (ctx == NULL
-        || ngx_http_llm_core_error(r, status, &ctx->body) != NGX_OK)
-    {
+        || ngx_http_llm_core_error(r, status, &ctx->body) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -195,14 +193,12 @@ ngx_http_llm_filter_replace(ngx_http_request_t *r)
     r->headers_out.content_type_lowcase = NULL;
 
     if (status == NGX_HTTP_TOO_MANY_REQUESTS
-        || status == NGX_HTTP_SERVICE_UNAVAILABLE)
-    {
+        || status == NGX_HTTP_SERVICE_UNAVAILABLE) {
         return ngx_http_llm_header_number(r, "Retry-After", 1);
     }
 
     if (status == NGX_HTTP_UNAUTHORIZED
-        && r->headers_out.www_authenticate == NULL)
-    {
+        && r->headers_out.www_authenticate == NULL) {
         ngx_str_set(&value, "Bearer");
 
         if (ngx_http_llm_header(r, "WWW-Authenticate", &value) != NGX_OK) {

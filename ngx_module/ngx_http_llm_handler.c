@@ -14,32 +14,33 @@ typedef struct {
 } ngx_http_llm_route_t;
 
 
-static ngx_int_t ngx_http_llm_route(ngx_http_request_t *r,
-    ngx_http_llm_route_t **route, ngx_str_t *arg);
+static ngx_int_t ngx_http_llm_route(ngx_http_request_t    *r,
+                                    ngx_http_llm_route_t **route,
+                                    ngx_str_t             *arg);
 static ngx_int_t ngx_http_llm_route_match(ngx_http_llm_route_t *route,
-    ngx_str_t *rest, ngx_str_t *arg);
+                                          ngx_str_t *rest, ngx_str_t *arg);
 static ngx_int_t ngx_http_llm_route_search(ngx_http_llm_route_t *route,
-    ngx_str_t *uri, ngx_str_t *arg);
+                                           ngx_str_t *uri, ngx_str_t *arg);
 static ngx_int_t ngx_http_llm_unknown(ngx_http_request_t *r);
-static ngx_int_t ngx_http_llm_method(ngx_http_request_t *r,
-    ngx_http_llm_route_t *route);
+static ngx_int_t ngx_http_llm_method(ngx_http_request_t   *r,
+                                     ngx_http_llm_route_t *route);
 static ngx_int_t ngx_http_llm_refuse(ngx_http_request_t *r, ngx_uint_t op,
-    const ngx_http_llm_error_t *error, ngx_str_t *message);
-static void ngx_http_llm_refuse_handler(ngx_http_request_t *r);
-static void ngx_http_llm_body_handler(ngx_http_request_t *r);
+                                     const ngx_http_llm_error_t *error,
+                                     ngx_str_t                  *message);
+static void      ngx_http_llm_refuse_handler(ngx_http_request_t *r);
+static void      ngx_http_llm_body_handler(ngx_http_request_t *r);
 
 
 #define NGX_HTTP_LLM_READ (NGX_HTTP_GET | NGX_HTTP_HEAD)
 
 static ngx_http_llm_route_t ngx_http_llm_routes[] = {
-    { ngx_string("chat/completions"), LLM_OP_CHAT, NGX_HTTP_POST, 0 },
-    { ngx_string("completions"), LLM_OP_COMPLETION, NGX_HTTP_POST, 0 },
-    { ngx_string("models"), LLM_OP_MODELS, NGX_HTTP_LLM_READ, 0 },
-    { ngx_string("models/"), LLM_OP_MODELS, NGX_HTTP_LLM_READ, 1 },
-    { ngx_string("tokenize"), LLM_OP_TOKENIZE, NGX_HTTP_POST, 0 },
-    { ngx_string("detokenize"), LLM_OP_DETOKENIZE, NGX_HTTP_POST, 0 },
-    { ngx_null_string, 0, 0, 0 }
-};
+    {ngx_string("chat/completions"), LLM_OP_CHAT, NGX_HTTP_POST, 0},
+    {ngx_string("completions"), LLM_OP_COMPLETION, NGX_HTTP_POST, 0},
+    {ngx_string("models"), LLM_OP_MODELS, NGX_HTTP_LLM_READ, 0},
+    {ngx_string("models/"), LLM_OP_MODELS, NGX_HTTP_LLM_READ, 1},
+    {ngx_string("tokenize"), LLM_OP_TOKENIZE, NGX_HTTP_POST, 0},
+    {ngx_string("detokenize"), LLM_OP_DETOKENIZE, NGX_HTTP_POST, 0},
+    {ngx_null_string, 0, 0, 0}};
 
 
 ngx_int_t
@@ -122,7 +123,7 @@ ngx_http_llm_metrics_start(ngx_http_request_t *r)
 
 static ngx_int_t
 ngx_http_llm_route(ngx_http_request_t *r, ngx_http_llm_route_t **route,
-    ngx_str_t *arg)
+                   ngx_str_t *arg)
 {
     ngx_str_t                 rest;
     ngx_http_llm_route_t     *p;
@@ -133,8 +134,7 @@ ngx_http_llm_route(ngx_http_request_t *r, ngx_http_llm_route_t **route,
     rest = r->uri;
 
     if (clcf->name.len < r->uri.len
-        && ngx_strncmp(clcf->name.data, r->uri.data, clcf->name.len) == 0)
-    {
+        && ngx_strncmp(clcf->name.data, r->uri.data, clcf->name.len) == 0) {
         rest.data += clcf->name.len;
         rest.len -= clcf->name.len;
 
@@ -171,14 +171,14 @@ ngx_http_llm_route(ngx_http_request_t *r, ngx_http_llm_route_t **route,
 
 static ngx_int_t
 ngx_http_llm_route_match(ngx_http_llm_route_t *route, ngx_str_t *rest,
-    ngx_str_t *arg)
+                         ngx_str_t *arg)
 {
     size_t len;
 
     len = route->path.len;
 
-    if (rest->len < len || ngx_strncmp(rest->data, route->path.data, len) != 0)
-    {
+    if (rest->len < len
+        || ngx_strncmp(rest->data, route->path.data, len) != 0) {
         return NGX_DECLINED;
     }
 
@@ -197,7 +197,7 @@ ngx_http_llm_route_match(ngx_http_llm_route_t *route, ngx_str_t *rest,
 
 static ngx_int_t
 ngx_http_llm_route_search(ngx_http_llm_route_t *route, ngx_str_t *uri,
-    ngx_str_t *arg)
+                          ngx_str_t *arg)
 {
     size_t    i;
     ngx_str_t rest;
@@ -223,9 +223,9 @@ ngx_http_llm_route_search(ngx_http_llm_route_t *route, ngx_str_t *uri,
 static ngx_int_t
 ngx_http_llm_unknown(ngx_http_request_t *r)
 {
-    u_char    *p;
-    size_t     len;
-    ngx_str_t  message;
+    u_char   *p;
+    size_t    len;
+    ngx_str_t message;
 
     len = ngx_min(r->uri.len, 512);
 
@@ -275,7 +275,7 @@ ngx_http_llm_method(ngx_http_request_t *r, ngx_http_llm_route_t *route)
 
 static ngx_int_t
 ngx_http_llm_refuse(ngx_http_request_t *r, ngx_uint_t op,
-    const ngx_http_llm_error_t *error, ngx_str_t *message)
+                    const ngx_http_llm_error_t *error, ngx_str_t *message)
 {
     ngx_int_t           rc;
     ngx_http_llm_ctx_t *ctx;

@@ -14,19 +14,23 @@ typedef struct {
 } ngx_http_llm_verdict_t;
 
 
-static ngx_int_t ngx_http_llm_health_verdict(ngx_http_request_t *r,
-    ngx_http_llm_main_conf_t *lmcf, ngx_http_llm_verdict_t *v);
-static ngx_int_t ngx_http_llm_health_say(ngx_http_request_t *r,
-    ngx_http_llm_verdict_t *v, const char *status, const char *code,
-    const char *what, ngx_str_t *name, const char *how);
+static ngx_int_t  ngx_http_llm_health_verdict(ngx_http_request_t       *r,
+                                              ngx_http_llm_main_conf_t *lmcf,
+                                              ngx_http_llm_verdict_t   *v);
+static ngx_int_t  ngx_http_llm_health_say(ngx_http_request_t     *r,
+                                          ngx_http_llm_verdict_t *v,
+                                          const char *status, const char *code,
+                                          const char *what, ngx_str_t *name,
+                                          const char *how);
 static ngx_uint_t ngx_http_llm_health_up(ngx_http_llm_engine_t *e);
-static ngx_buf_t *ngx_http_llm_health_body(ngx_http_request_t *r,
-    ngx_http_llm_main_conf_t *lmcf, ngx_http_llm_verdict_t *v);
-static u_char *ngx_http_llm_health_model(u_char *p, ngx_http_llm_model_t *m);
+static ngx_buf_t *ngx_http_llm_health_body(ngx_http_request_t       *r,
+                                           ngx_http_llm_main_conf_t *lmcf,
+                                           ngx_http_llm_verdict_t   *v);
+static u_char    *ngx_http_llm_health_model(u_char *p, ngx_http_llm_model_t *m);
 
 
-static const char *const ngx_http_llm_states[] = { "unknown", "loading",
-                                                   "ready", "failed" };
+static const char *const ngx_http_llm_states[] = {"unknown", "loading", "ready",
+                                                  "failed"};
 
 
 ngx_int_t
@@ -102,8 +106,9 @@ ngx_http_llm_health_handler(ngx_http_request_t *r)
 /* The first that is not as it should be, the worst first. */
 
 static ngx_int_t
-ngx_http_llm_health_verdict(ngx_http_request_t *r,
-    ngx_http_llm_main_conf_t *lmcf, ngx_http_llm_verdict_t *v)
+ngx_http_llm_health_verdict(ngx_http_request_t       *r,
+                            ngx_http_llm_main_conf_t *lmcf,
+                            ngx_http_llm_verdict_t   *v)
 {
     ngx_uint_t              i;
     ngx_http_llm_model_t  **m;
@@ -142,16 +147,16 @@ ngx_http_llm_health_verdict(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_http_llm_health_say(ngx_http_request_t *r, ngx_http_llm_verdict_t *v,
-    const char *status, const char *code, const char *what, ngx_str_t *name,
-    const char *how)
+                        const char *status, const char *code, const char *what,
+                        ngx_str_t *name, const char *how)
 {
     u_char *p;
 
     v->status = status;
     v->code = code;
 
-    p = ngx_pnalloc(r->pool, ngx_strlen(what) + name->len + ngx_strlen(how)
-                                 + 2);
+    p = ngx_pnalloc(r->pool,
+                    ngx_strlen(what) + name->len + ngx_strlen(how) + 2);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -174,8 +179,8 @@ ngx_http_llm_health_up(ngx_http_llm_engine_t *e)
 
 
 static ngx_buf_t *
-ngx_http_llm_health_body(ngx_http_request_t *r,
-    ngx_http_llm_main_conf_t *lmcf, ngx_http_llm_verdict_t *v)
+ngx_http_llm_health_body(ngx_http_request_t *r, ngx_http_llm_main_conf_t *lmcf,
+                         ngx_http_llm_verdict_t *v)
 {
     u_char                 *p;
     size_t                  len;
@@ -190,8 +195,7 @@ ngx_http_llm_health_body(ngx_http_request_t *r,
     if (v->code
         && ngx_http_llm_error_body(r, &error, "service_unavailable_error",
                                    v->code, &v->message)
-               != NGX_OK)
-    {
+               != NGX_OK) {
         return NULL;
     }
 

@@ -12,14 +12,14 @@
 
 
 static ngx_int_t ngx_http_llm_zone_init(ngx_shm_zone_t *zone, void *data);
-static u_char *ngx_http_llm_metrics_head(u_char *p, const char *name,
-    const char *type, const char *help);
-static u_char *ngx_http_llm_metrics_engines(u_char *p,
-    ngx_http_llm_main_conf_t *lmcf);
-static u_char *ngx_http_llm_metrics_engine(u_char *p, ngx_uint_t which,
-    ngx_http_llm_engine_t *e);
-static u_char *ngx_http_llm_metrics_stats(u_char *p);
-static u_char *ngx_http_llm_metrics_requests(u_char *p);
+static u_char   *ngx_http_llm_metrics_head(u_char *p, const char *name,
+                                           const char *type, const char *help);
+static u_char   *ngx_http_llm_metrics_engines(u_char                   *p,
+                                              ngx_http_llm_main_conf_t *lmcf);
+static u_char   *ngx_http_llm_metrics_engine(u_char *p, ngx_uint_t which,
+                                             ngx_http_llm_engine_t *e);
+static u_char   *ngx_http_llm_metrics_stats(u_char *p);
+static u_char   *ngx_http_llm_metrics_requests(u_char *p);
 
 
 /* The zone's contents, found without a configuration; one per process. */
@@ -31,8 +31,7 @@ static ngx_http_llm_stats_t *ngx_http_llm_stats;
 
 static const ngx_uint_t ngx_http_llm_statuses[NGX_HTTP_LLM_STATUSES] = {
     200, 204, 400, 401, 403, 404, 405, 408, 409, 413,
-    415, 422, 429, 499, 500, 502, 503, 504, 301, 0
-};
+    415, 422, 429, 499, 500, 502, 503, 504, 301, 0};
 
 
 typedef struct {
@@ -43,38 +42,37 @@ typedef struct {
 
 static const ngx_http_llm_stat_name_t
     ngx_http_llm_stat_names[NGX_HTTP_LLM_STAT_MAX] = {
-    [NGX_HTTP_LLM_STAT_REJ_UNAVAILABLE] =
-        { "rejected_total", "reason=\"engine_unavailable\"",
-          "Requests that the module refused." },
-    [NGX_HTTP_LLM_STAT_REJ_LOADING] =
-        { "rejected_total", "reason=\"model_loading\"", NULL },
-    [NGX_HTTP_LLM_STAT_REJ_OVERLOADED] =
-        { "rejected_total", "reason=\"overloaded\"", NULL },
-    [NGX_HTTP_LLM_STAT_ABORT_WAIT] =
-        { "aborted_total", "stage=\"wait\"",
-          "Requests that clients gave up, by how far they were." },
-    [NGX_HTTP_LLM_STAT_ABORT_QUEUE] =
-        { "aborted_total", "stage=\"queue\"", NULL },
-    [NGX_HTTP_LLM_STAT_ABORT_PREFILL] =
-        { "aborted_total", "stage=\"prefill\"", NULL },
-    [NGX_HTTP_LLM_STAT_ABORT_DECODE] =
-        { "aborted_total", "stage=\"decode\"", NULL },
-    [NGX_HTTP_LLM_STAT_TIMEOUTS] =
-        { "timeouts_total", NULL, "Requests that a timeout ended." },
-    [NGX_HTTP_LLM_STAT_RESUBMITTED] =
-        { "resubmitted_total", NULL,
-          "Requests that were sent again after an engine's death." },
-    [NGX_HTTP_LLM_STAT_DEATHS] =
-        { "engine_deaths_total", NULL,
-          "Connections to engines that ended, over all workers." },
-    [NGX_HTTP_LLM_STAT_RING_FULL] =
-        { "ring_full_total", NULL,
-          "Times that a request found no slot or no space." },
-    [NGX_HTTP_LLM_STAT_STALLS] =
-        { "stalls_total", NULL, "Times that an engine stood still." },
-    [NGX_HTTP_LLM_STAT_PINGS] =
-        { "pings_total", NULL, "Comments sent to keep streams alive." }
-};
+        [NGX_HTTP_LLM_STAT_REJ_UNAVAILABLE] =
+            {"rejected_total", "reason=\"engine_unavailable\"",
+             "Requests that the module refused."},
+        [NGX_HTTP_LLM_STAT_REJ_LOADING] = {"rejected_total",
+                                           "reason=\"model_loading\"", NULL},
+        [NGX_HTTP_LLM_STAT_REJ_OVERLOADED] = {"rejected_total",
+                                              "reason=\"overloaded\"", NULL},
+        [NGX_HTTP_LLM_STAT_ABORT_WAIT] =
+            {"aborted_total", "stage=\"wait\"",
+             "Requests that clients gave up, by how far they were."},
+        [NGX_HTTP_LLM_STAT_ABORT_QUEUE] = {"aborted_total", "stage=\"queue\"",
+                                           NULL},
+        [NGX_HTTP_LLM_STAT_ABORT_PREFILL] = {"aborted_total",
+                                             "stage=\"prefill\"", NULL},
+        [NGX_HTTP_LLM_STAT_ABORT_DECODE] = {"aborted_total", "stage=\"decode\"",
+                                            NULL},
+        [NGX_HTTP_LLM_STAT_TIMEOUTS] = {"timeouts_total", NULL,
+                                        "Requests that a timeout ended."},
+        [NGX_HTTP_LLM_STAT_RESUBMITTED] =
+            {"resubmitted_total", NULL,
+             "Requests that were sent again after an engine's death."},
+        [NGX_HTTP_LLM_STAT_DEATHS] =
+            {"engine_deaths_total", NULL,
+             "Connections to engines that ended, over all workers."},
+        [NGX_HTTP_LLM_STAT_RING_FULL] =
+            {"ring_full_total", NULL,
+             "Times that a request found no slot or no space."},
+        [NGX_HTTP_LLM_STAT_STALLS] = {"stalls_total", NULL,
+                                      "Times that an engine stood still."},
+        [NGX_HTTP_LLM_STAT_PINGS] = {"pings_total", NULL,
+                                     "Comments sent to keep streams alive."}};
 
 
 enum {
@@ -88,12 +86,11 @@ enum {
 
 static const ngx_http_llm_stat_name_t
     ngx_http_llm_gauge_names[NGX_HTTP_LLM_GAUGE_MAX] = {
-    { "engine_up", NULL, "Whether this worker is connected to the engine." },
-    { "engine_heartbeat_age_seconds", NULL, "Since its last sign of life." },
-    { "engine_running", NULL, "Sequences in the engine's batch." },
-    { "engine_waiting", NULL, "Requests that wait in the engine." },
-    { "ring_occupancy_bytes", NULL, "Of this worker's rings." }
-};
+        {"engine_up", NULL, "Whether this worker is connected to the engine."},
+        {"engine_heartbeat_age_seconds", NULL, "Since its last sign of life."},
+        {"engine_running", NULL, "Sequences in the engine's batch."},
+        {"engine_waiting", NULL, "Requests that wait in the engine."},
+        {"ring_occupancy_bytes", NULL, "Of this worker's rings."}};
 
 
 ngx_int_t
@@ -228,12 +225,12 @@ ngx_http_llm_metrics_send(ngx_http_request_t *r, ngx_chain_t *rest)
 ngx_int_t
 ngx_http_llm_metrics_text(ngx_http_request_t *r, ngx_chain_t **out)
 {
-    size_t                     len;
-    ngx_buf_t                 *b;
-    ngx_uint_t                 i;
-    ngx_chain_t               *cl;
-    ngx_http_llm_engine_t    **e;
-    ngx_http_llm_main_conf_t  *lmcf;
+    size_t                    len;
+    ngx_buf_t                *b;
+    ngx_uint_t                i;
+    ngx_chain_t              *cl;
+    ngx_http_llm_engine_t   **e;
+    ngx_http_llm_main_conf_t *lmcf;
 
     lmcf = ngx_http_get_module_main_conf(r, ngx_http_llm_module);
     e = lmcf->engines.elts;
@@ -269,7 +266,7 @@ ngx_http_llm_metrics_text(ngx_http_request_t *r, ngx_chain_t **out)
 
 static u_char *
 ngx_http_llm_metrics_head(u_char *p, const char *name, const char *type,
-    const char *help)
+                          const char *help)
 {
     return ngx_sprintf(p, "# HELP ngx_llm_%s %s\n# TYPE ngx_llm_%s %s\n", name,
                        help, name, type);
@@ -301,7 +298,7 @@ ngx_http_llm_metrics_engines(u_char *p, ngx_http_llm_main_conf_t *lmcf)
 
 static u_char *
 ngx_http_llm_metrics_engine(u_char *p, ngx_uint_t which,
-    ngx_http_llm_engine_t *e)
+                            ngx_http_llm_engine_t *e)
 {
     ngx_uint_t   up;
     ngx_msec_t   age;
@@ -312,8 +309,8 @@ ngx_http_llm_metrics_engine(u_char *p, ngx_uint_t which,
     up = (e->state == NGX_HTTP_LLM_UP && !e->broken);
 
     if (which == NGX_HTTP_LLM_GAUGE_UP) {
-        return ngx_sprintf(p, "ngx_llm_%s{engine=\"%V\"} %ui\n", name,
-                           &e->name, up);
+        return ngx_sprintf(p, "ngx_llm_%s{engine=\"%V\"} %ui\n", name, &e->name,
+                           up);
     }
 
     if (!up) {
@@ -331,12 +328,12 @@ ngx_http_llm_metrics_engine(u_char *p, ngx_uint_t which,
                            &e->name, age / 1000, age % 1000);
 
     case NGX_HTTP_LLM_GAUGE_RUNNING:
-        return ngx_sprintf(p, "ngx_llm_%s{engine=\"%V\"} %uD\n", name,
-                           &e->name, status.running);
+        return ngx_sprintf(p, "ngx_llm_%s{engine=\"%V\"} %uD\n", name, &e->name,
+                           status.running);
 
     case NGX_HTTP_LLM_GAUGE_WAITING:
-        return ngx_sprintf(p, "ngx_llm_%s{engine=\"%V\"} %uD\n", name,
-                           &e->name, status.waiting);
+        return ngx_sprintf(p, "ngx_llm_%s{engine=\"%V\"} %uD\n", name, &e->name,
+                           status.waiting);
 
     default: /* NGX_HTTP_LLM_GAUGE_RING */
         p = ngx_sprintf(p, "ngx_llm_%s{engine=\"%V\",ring=\"submit\"} %uL\n",

@@ -10,31 +10,33 @@
 
 static ngx_int_t ngx_http_llm_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_llm_postconfiguration(ngx_conf_t *cf);
-static void *ngx_http_llm_create_main_conf(ngx_conf_t *cf);
-static char *ngx_http_llm_init_main_conf(ngx_conf_t *cf, void *conf);
-static void *ngx_http_llm_create_loc_conf(ngx_conf_t *cf);
-static char *ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent,
-    void *child);
+static void     *ngx_http_llm_create_main_conf(ngx_conf_t *cf);
+static char     *ngx_http_llm_init_main_conf(ngx_conf_t *cf, void *conf);
+static void     *ngx_http_llm_create_loc_conf(ngx_conf_t *cf);
+static char     *ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent,
+                                             void *child);
 static ngx_int_t ngx_http_llm_init_process(ngx_cycle_t *cycle);
-static void ngx_http_llm_exit_process(ngx_cycle_t *cycle);
+static void      ngx_http_llm_exit_process(ngx_cycle_t *cycle);
 
 static char *ngx_http_llm_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_http_llm_health(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
+                                 void *conf);
 static char *ngx_http_llm_metrics(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
+                                  void *conf);
 static char *ngx_http_llm_buffer_size(ngx_conf_t *cf, void *post, void *data);
 static char *ngx_http_llm_handler_set(ngx_conf_t *cf, ngx_command_t *cmd,
-    ngx_http_llm_loc_conf_t *llcf, ngx_uint_t handler);
+                                      ngx_http_llm_loc_conf_t *llcf,
+                                      ngx_uint_t               handler);
 
 
 static ngx_conf_post_t ngx_http_llm_buffer_size_post = {
-    ngx_http_llm_buffer_size
-};
+    ngx_http_llm_buffer_size};
 
 
-#define NGX_HTTP_LLM_ALL                                                      \
+#define NGX_HTTP_LLM_ALL                                                       \
     (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF)
+
+/* clang-format off */
 
 static ngx_command_t ngx_http_llm_commands[] = {
 
@@ -192,6 +194,8 @@ ngx_module_t ngx_http_llm_module = {
     NGX_MODULE_V1_PADDING
 };
 
+/* clang-format on */
+
 
 static ngx_int_t
 ngx_http_llm_preconfiguration(ngx_conf_t *cf)
@@ -261,8 +265,7 @@ ngx_http_llm_create_main_conf(ngx_conf_t *cf)
                != NGX_OK
         || ngx_array_init(&lmcf->places, cf->pool, 4,
                           sizeof(ngx_http_llm_loc_conf_t *))
-               != NGX_OK)
-    {
+               != NGX_OK) {
         return NULL;
     }
 
@@ -331,8 +334,7 @@ ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               prev->first_token_timeout, 0);
     ngx_conf_merge_msec_value(conf->request_timeout, prev->request_timeout, 0);
     ngx_conf_merge_msec_value(conf->ping_interval, prev->ping_interval, 15000);
-    ngx_conf_merge_size_value(conf->buffer_size, prev->buffer_size,
-                              64 * 1024);
+    ngx_conf_merge_size_value(conf->buffer_size, prev->buffer_size, 64 * 1024);
     ngx_conf_merge_value(conf->ignore_client_abort, prev->ignore_client_abort,
                          0);
     ngx_conf_merge_value(conf->intercept_errors, prev->intercept_errors, 0);
@@ -353,8 +355,7 @@ ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if ((clcf->noname || clcf->lmt_excpt) && clcf->handler == NULL
         && conf->handler == NGX_HTTP_LLM_NO_HANDLER
-        && prev->handler == NGX_HTTP_LLM_PASS)
-    {
+        && prev->handler == NGX_HTTP_LLM_PASS) {
         conf->handler = prev->handler;
         conf->param = prev->param;
         conf->place = prev->place;
@@ -378,14 +379,14 @@ ngx_http_llm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 static ngx_int_t
 ngx_http_llm_init_process(ngx_cycle_t *cycle)
 {
-    ngx_uint_t                 i;
-    ngx_http_llm_engine_t    **e;
-    ngx_http_llm_main_conf_t  *lmcf;
+    ngx_uint_t                i;
+    ngx_http_llm_engine_t   **e;
+    ngx_http_llm_main_conf_t *lmcf;
 
     /* cache manager and loader come here, too */
 
-    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
-    {
+    if (ngx_process != NGX_PROCESS_WORKER
+        && ngx_process != NGX_PROCESS_SINGLE) {
         return NGX_OK;
     }
 
@@ -407,9 +408,9 @@ ngx_http_llm_init_process(ngx_cycle_t *cycle)
 static void
 ngx_http_llm_exit_process(ngx_cycle_t *cycle)
 {
-    ngx_uint_t                 i;
-    ngx_http_llm_engine_t    **e;
-    ngx_http_llm_main_conf_t  *lmcf;
+    ngx_uint_t                i;
+    ngx_http_llm_engine_t   **e;
+    ngx_http_llm_main_conf_t *lmcf;
 
     lmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_llm_module);
     if (lmcf == NULL) {
@@ -511,11 +512,11 @@ ngx_http_llm_metrics(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 static char *
 ngx_http_llm_handler_set(ngx_conf_t *cf, ngx_command_t *cmd,
-    ngx_http_llm_loc_conf_t *llcf, ngx_uint_t handler)
+                         ngx_http_llm_loc_conf_t *llcf, ngx_uint_t handler)
 {
-    ngx_str_t                 *value;
-    ngx_http_llm_loc_conf_t  **place;
-    ngx_http_llm_main_conf_t  *lmcf;
+    ngx_str_t                *value;
+    ngx_http_llm_loc_conf_t **place;
+    ngx_http_llm_main_conf_t *lmcf;
 
     if (llcf->handler == handler) {
         return "is duplicate";

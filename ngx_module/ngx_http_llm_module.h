@@ -60,7 +60,7 @@ typedef struct {
     ngx_http_llm_place_t   place;
 
     /* as the engine last said, in this worker */
-    ngx_uint_t state; /* NGX_HTTP_LLM_STATE_* */
+    ngx_uint_t state;    /* NGX_HTTP_LLM_STATE_* */
     ngx_uint_t progress; /* thousandths */
     ngx_str_t  error;
     u_char     error_data[NGX_HTTP_LLM_STATE_ERROR_MAX];
@@ -98,10 +98,10 @@ extern const ngx_http_llm_error_t ngx_http_llm_err_body;
 
 
 typedef struct {
-    ngx_http_llm_ctx_t *ctx; /* NULL: nobody waits for it any more */
+    ngx_http_llm_ctx_t *ctx;    /* NULL: nobody waits for it any more */
     uint64_t            credit; /* bytes of DATA that may still come */
     uint32_t            gen;
-    uint32_t            next; /* of the free list, or of the cancel list */
+    uint32_t            next;     /* of the free list, or of the cancel list */
     unsigned            busy : 1; /* from SUBMIT to END */
     unsigned            admitted : 1;
     unsigned            head : 1;
@@ -134,7 +134,7 @@ struct ngx_http_llm_engine_s {
     ngx_event_t       watch; /* stall, while there are requests */
     ngx_event_t       turn;  /* posted: there is something to do */
     ngx_log_t        *log;
-    ngx_msec_t        pause; /* before the next attempt */
+    ngx_msec_t        pause;     /* before the next attempt */
     int               complaint; /* that stands in the log: -errno, or 0 */
     size_t            manifest_sent;
     u_char           *state_buf; /* MODEL_STATE, as far as it came */
@@ -144,8 +144,8 @@ struct ngx_http_llm_engine_s {
 
     ngx_http_llm_slot_t *slots;
     uint32_t             slots_n;
-    uint32_t             free;    /* list of free slots */
-    uint32_t             cancel;  /* list of slots whose CANCEL did not fit */
+    uint32_t             free;   /* list of free slots */
+    uint32_t             cancel; /* list of slots whose CANCEL did not fit */
     uint32_t             gen;
 
     ngx_queue_t waiting; /* requests not yet submitted, in order */
@@ -155,9 +155,9 @@ struct ngx_http_llm_engine_s {
     ngx_queue_t dirty;   /* those with something for the client */
 
     unsigned started : 1;
-    unsigned broken : 1;     /* the next turn gives the connection up */
-    unsigned states : 1;     /* MODEL_STATE came */
-    unsigned credits : 1;    /* a CREDIT did not fit */
+    unsigned broken : 1;  /* the next turn gives the connection up */
+    unsigned states : 1;  /* MODEL_STATE came */
+    unsigned credits : 1; /* a CREDIT did not fit */
     unsigned in_turn : 1;
 };
 
@@ -209,14 +209,18 @@ enum {
     NGX_HTTP_LLM_METRICS
 };
 
-enum { NGX_HTTP_LLM_CORS_OFF = 0, NGX_HTTP_LLM_CORS_ANY, NGX_HTTP_LLM_CORS_LIST };
+enum {
+    NGX_HTTP_LLM_CORS_OFF = 0,
+    NGX_HTTP_LLM_CORS_ANY,
+    NGX_HTTP_LLM_CORS_LIST
+};
 
 typedef struct {
     ngx_uint_t             handler; /* NGX_HTTP_LLM_*: not inherited */
     ngx_str_t              param;   /* of llm_pass or llm_metrics */
     ngx_http_llm_place_t   place;
-    ngx_http_llm_engine_t *engine; /* NULL: health */
-    ngx_http_llm_model_t  *model;  /* forced, or NULL */
+    ngx_http_llm_engine_t *engine;     /* NULL: health */
+    ngx_http_llm_model_t  *model;      /* forced, or NULL */
     ngx_str_t              model_name; /* forced, as written */
 
     ngx_msec_t                connect_timeout;
@@ -229,7 +233,7 @@ typedef struct {
     ngx_flag_t                intercept_errors;
     ngx_http_complex_value_t *tenant;
     ngx_http_complex_value_t *cache_salt;
-    ngx_uint_t                cors; /* NGX_HTTP_LLM_CORS_* */
+    ngx_uint_t                cors;         /* NGX_HTTP_LLM_CORS_* */
     ngx_array_t              *cors_origins; /* ngx_str_t */
     ngx_flag_t                cors_same;
 } ngx_http_llm_loc_conf_t;
@@ -245,7 +249,7 @@ struct ngx_http_llm_ctx_s {
     ngx_http_llm_engine_t   *engine;
     ngx_event_t              timer;
 
-    ngx_uint_t op; /* LLM_OP_* */
+    ngx_uint_t op;    /* LLM_OP_* */
     ngx_str_t  model; /* forced, or the argument of models */
     ngx_str_t  tenant;
     ngx_str_t  salt;
@@ -278,18 +282,18 @@ struct ngx_http_llm_ctx_s {
     ngx_str_t   error_type;
     const char *aborted;
 
-    const ngx_http_llm_error_t *error; /* to be told to the client */
+    const ngx_http_llm_error_t *error;   /* to be told to the client */
     ngx_str_t                   message; /* instead of its own */
 
-    ngx_chain_t  *out; /* received, not yet passed on */
-    ngx_chain_t  *out_last;
-    ngx_chain_t  *busy;
-    ngx_chain_t  *free;
-    size_t        held; /* bytes of DATA in out and busy */
-    uint32_t      give; /* credit not yet given back */
-    off_t         total;
+    ngx_chain_t *out; /* received, not yet passed on */
+    ngx_chain_t *out_last;
+    ngx_chain_t *busy;
+    ngx_chain_t *free;
+    size_t       held; /* bytes of DATA in out and busy */
+    uint32_t     give; /* credit not yet given back */
+    off_t        total;
 
-    unsigned waiting : 1; /* in engine->waiting */
+    unsigned waiting : 1;   /* in engine->waiting */
     unsigned submitted : 1; /* has a slot; in engine->active */
     unsigned body_sending : 1;
     unsigned is_dirty : 1;
@@ -298,10 +302,10 @@ struct ngx_http_llm_ctx_s {
     unsigned headed : 1;
     unsigned ended : 1;
     unsigned stream : 1;
-    unsigned boundary : 1;     /* the last byte ended an event */
-    unsigned passed : 1;       /* DATA went to the client */
-    unsigned early : 1;        /* the header goes out before HEAD */
-    unsigned late_error : 1;   /* an error's JSON for a started stream */
+    unsigned boundary : 1;   /* the last byte ended an event */
+    unsigned passed : 1;     /* DATA went to the client */
+    unsigned early : 1;      /* the header goes out before HEAD */
+    unsigned late_error : 1; /* an error's JSON for a started stream */
     unsigned flush_pending : 1;
 };
 
@@ -311,13 +315,17 @@ extern ngx_module_t ngx_http_llm_filter_module;
 
 
 /* ngx_http_llm_config.c */
-char *ngx_http_llm_engine_block(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_http_llm_model_block(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
+char *ngx_http_llm_engine_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_llm_model_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_llm_cors_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-void ngx_http_llm_place(ngx_conf_t *cf, ngx_http_llm_place_t *place);
-ngx_int_t ngx_http_llm_resolve(ngx_conf_t *cf);
+void  ngx_http_llm_place(ngx_conf_t *cf, ngx_http_llm_place_t *place);
+
+/* ngx_http_llm_resolve.c; _find(): NULL if there is none */
+ngx_http_llm_engine_t *ngx_http_llm_engine_find(ngx_http_llm_main_conf_t *lmcf,
+                                                ngx_str_t                *name);
+ngx_http_llm_model_t  *ngx_http_llm_model_find(ngx_http_llm_main_conf_t *lmcf,
+                                               ngx_str_t                *name);
+ngx_int_t              ngx_http_llm_resolve(ngx_conf_t *cf);
 void ngx_http_llm_warn(ngx_conf_t *cf, ngx_http_llm_loc_conf_t *llcf);
 
 /* ngx_http_llm_engine.c */
@@ -327,18 +335,18 @@ void ngx_http_llm_engine_wake(ngx_http_llm_engine_t *e);
 void ngx_http_llm_engine_broken(ngx_http_llm_engine_t *e, const char *what);
 void ngx_http_llm_engine_watch(ngx_http_llm_engine_t *e);
 ngx_msec_t ngx_http_llm_engine_heartbeat_age(ngx_http_llm_engine_t *e);
-void ngx_http_llm_shutdown_begin(void);
+void       ngx_http_llm_shutdown_begin(void);
 
 /* ngx_http_llm_submit.c */
-ngx_int_t ngx_http_llm_slots_create(ngx_http_llm_engine_t *e);
-void ngx_http_llm_slots_destroy(ngx_http_llm_engine_t *e);
+ngx_int_t            ngx_http_llm_slots_create(ngx_http_llm_engine_t *e);
+void                 ngx_http_llm_slots_destroy(ngx_http_llm_engine_t *e);
 ngx_http_llm_slot_t *ngx_http_llm_slot_find(ngx_http_llm_engine_t *e,
-    uint32_t slot, uint32_t gen);
+                                            uint32_t slot, uint32_t gen);
 void ngx_http_llm_slot_free(ngx_http_llm_engine_t *e, uint32_t slot);
 const ngx_http_llm_error_t *ngx_http_llm_usable(ngx_http_llm_ctx_t *ctx);
 const ngx_http_llm_error_t *ngx_http_llm_enqueue(ngx_http_llm_ctx_t *ctx);
-void ngx_http_llm_requeue(ngx_http_llm_ctx_t *ctx);
-ngx_int_t ngx_http_llm_feed(ngx_http_llm_engine_t *e);
+void                        ngx_http_llm_requeue(ngx_http_llm_ctx_t *ctx);
+ngx_int_t                   ngx_http_llm_feed(ngx_http_llm_engine_t *e);
 void ngx_http_llm_credit(ngx_http_llm_ctx_t *ctx, size_t bytes);
 void ngx_http_llm_release(ngx_http_llm_ctx_t *ctx);
 
@@ -351,64 +359,66 @@ ngx_int_t ngx_http_llm_metrics_start(ngx_http_request_t *r);
 
 /* ngx_http_llm_request.c */
 ngx_http_llm_ctx_t *ngx_http_llm_ctx_create(ngx_http_request_t *r,
-    ngx_uint_t op);
+                                            ngx_uint_t          op);
 ngx_http_llm_ctx_t *ngx_http_llm_ctx(ngx_http_request_t *r);
-void ngx_http_llm_start(ngx_http_llm_ctx_t *ctx);
-void ngx_http_llm_dirty(ngx_http_llm_ctx_t *ctx);
-void ngx_http_llm_dirty_run(ngx_http_llm_engine_t *e);
-void ngx_http_llm_timer_set(ngx_http_llm_ctx_t *ctx);
-void ngx_http_llm_lost(ngx_http_llm_ctx_t *ctx);
-void ngx_http_llm_detach(ngx_http_llm_ctx_t *ctx);
+void                ngx_http_llm_start(ngx_http_llm_ctx_t *ctx);
+void                ngx_http_llm_dirty(ngx_http_llm_ctx_t *ctx);
+void                ngx_http_llm_dirty_run(ngx_http_llm_engine_t *e);
+void                ngx_http_llm_timer_set(ngx_http_llm_ctx_t *ctx);
+void                ngx_http_llm_lost(ngx_http_llm_ctx_t *ctx);
+void                ngx_http_llm_detach(ngx_http_llm_ctx_t *ctx);
 void ngx_http_llm_finalize(ngx_http_llm_ctx_t *ctx, ngx_int_t rc);
 void ngx_http_llm_shutdown(ngx_http_llm_engine_t *e);
 
 /* ngx_http_llm_stream.c */
 ngx_int_t ngx_http_llm_append(ngx_http_llm_ctx_t *ctx, const u_char *p,
-    size_t n);
-void ngx_http_llm_forget(ngx_http_llm_ctx_t *ctx);
-void ngx_http_llm_pump(ngx_http_llm_ctx_t *ctx);
-void ngx_http_llm_answer(ngx_http_llm_ctx_t *ctx);
-void ngx_http_llm_write_handler(ngx_http_request_t *r);
+                              size_t n);
+void      ngx_http_llm_forget(ngx_http_llm_ctx_t *ctx);
+void      ngx_http_llm_pump(ngx_http_llm_ctx_t *ctx);
+void      ngx_http_llm_answer(ngx_http_llm_ctx_t *ctx);
+void      ngx_http_llm_write_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_llm_ping(ngx_http_llm_ctx_t *ctx);
 ngx_int_t ngx_http_llm_header(ngx_http_request_t *r, const char *key,
-    ngx_str_t *value);
+                              ngx_str_t *value);
 ngx_int_t ngx_http_llm_header_number(ngx_http_request_t *r, const char *key,
-    ngx_uint_t n);
+                                     ngx_uint_t n);
 ngx_int_t ngx_http_llm_retry_headers(ngx_http_request_t *r, ngx_uint_t ms,
-    ngx_uint_t no_retry);
+                                     ngx_uint_t no_retry);
 
 /* ngx_http_llm_error.c */
-ngx_int_t ngx_http_llm_error_body(ngx_http_request_t *r, ngx_str_t *body,
-    const char *type, const char *code, ngx_str_t *message);
-ngx_int_t ngx_http_llm_error_send(ngx_http_request_t *r,
-    const ngx_http_llm_error_t *error, ngx_str_t *message);
+ngx_int_t  ngx_http_llm_error_body(ngx_http_request_t *r, ngx_str_t *body,
+                                   const char *type, const char *code,
+                                   ngx_str_t *message);
+ngx_int_t  ngx_http_llm_error_send(ngx_http_request_t         *r,
+                                   const ngx_http_llm_error_t *error,
+                                   ngx_str_t                  *message);
 ngx_uint_t ngx_http_llm_error_intercepted(ngx_http_request_t *r,
-    ngx_uint_t status);
-void ngx_http_llm_fail(ngx_http_llm_ctx_t *ctx,
-    const ngx_http_llm_error_t *error);
-ngx_int_t ngx_http_llm_core_error(ngx_http_request_t *r, ngx_uint_t status,
-    ngx_str_t *body);
-ngx_int_t ngx_http_llm_error_note(ngx_http_request_t *r, const char *type);
-ngx_int_t ngx_http_llm_send(ngx_http_request_t *r, ngx_uint_t status,
-    const char *type, ngx_chain_t *out);
+                                          ngx_uint_t          status);
+void       ngx_http_llm_fail(ngx_http_llm_ctx_t         *ctx,
+                             const ngx_http_llm_error_t *error);
+ngx_int_t  ngx_http_llm_core_error(ngx_http_request_t *r, ngx_uint_t status,
+                                   ngx_str_t *body);
+ngx_int_t  ngx_http_llm_error_note(ngx_http_request_t *r, const char *type);
+ngx_int_t  ngx_http_llm_send(ngx_http_request_t *r, ngx_uint_t status,
+                             const char *type, ngx_chain_t *out);
 
 /* ngx_http_llm_health.c, ngx_http_llm_metrics.c */
 ngx_int_t ngx_http_llm_health_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_llm_metrics_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_llm_metrics_text(ngx_http_request_t *r, ngx_chain_t **out);
-void ngx_http_llm_metrics_send(ngx_http_request_t *r, ngx_chain_t *rest);
-ngx_int_t ngx_http_llm_stats_init(ngx_conf_t *cf,
-    ngx_http_llm_main_conf_t *lmcf);
-void ngx_http_llm_stat(ngx_uint_t stat);
+void      ngx_http_llm_metrics_send(ngx_http_request_t *r, ngx_chain_t *rest);
+ngx_int_t ngx_http_llm_stats_init(ngx_conf_t               *cf,
+                                  ngx_http_llm_main_conf_t *lmcf);
+void      ngx_http_llm_stat(ngx_uint_t stat);
 ngx_int_t ngx_http_llm_log_handler(ngx_http_request_t *r);
 
 /* ngx_http_llm_cors.c */
 ngx_int_t ngx_http_llm_cors_preflight(ngx_http_request_t *r);
-ngx_int_t ngx_http_llm_cors_headers(ngx_http_request_t *r,
-    ngx_http_llm_loc_conf_t *llcf);
+ngx_int_t ngx_http_llm_cors_headers(ngx_http_request_t      *r,
+                                    ngx_http_llm_loc_conf_t *llcf);
 
 /* ngx_http_llm_variables.c */
-ngx_int_t ngx_http_llm_variables_add(ngx_conf_t *cf);
+ngx_int_t                ngx_http_llm_variables_add(ngx_conf_t *cf);
 extern const char *const ngx_http_llm_op_names[LLM_OP_MAX];
 
 #endif /* NGX_HTTP_LLM_MODULE_H */

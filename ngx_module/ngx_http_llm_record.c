@@ -14,33 +14,37 @@
 
 
 typedef ngx_int_t (*ngx_http_llm_record_pt)(ngx_http_llm_engine_t *e,
-    ngx_http_llm_slot_t *s, llm_ring_rec_t *rec);
+                                            ngx_http_llm_slot_t   *s,
+                                            llm_ring_rec_t        *rec);
 
 
 static ngx_int_t ngx_http_llm_record(ngx_http_llm_engine_t *e,
-    llm_ring_rec_t *rec);
+                                     llm_ring_rec_t        *rec);
 static ngx_int_t ngx_http_llm_record_state(ngx_http_llm_engine_t *e,
-    llm_ring_rec_t *rec);
-static void ngx_http_llm_record_model(void *data,
-    const ngx_http_llm_model_state_t *st);
+                                           llm_ring_rec_t        *rec);
+static void      ngx_http_llm_record_model(void                             *data,
+                                           const ngx_http_llm_model_state_t *st);
 static ngx_int_t ngx_http_llm_record_admit(ngx_http_llm_engine_t *e,
-    ngx_http_llm_slot_t *s, llm_ring_rec_t *rec);
+                                           ngx_http_llm_slot_t   *s,
+                                           llm_ring_rec_t        *rec);
 static ngx_int_t ngx_http_llm_record_head(ngx_http_llm_engine_t *e,
-    ngx_http_llm_slot_t *s, llm_ring_rec_t *rec);
+                                          ngx_http_llm_slot_t   *s,
+                                          llm_ring_rec_t        *rec);
 static ngx_int_t ngx_http_llm_record_data(ngx_http_llm_engine_t *e,
-    ngx_http_llm_slot_t *s, llm_ring_rec_t *rec);
+                                          ngx_http_llm_slot_t   *s,
+                                          llm_ring_rec_t        *rec);
 static ngx_int_t ngx_http_llm_record_end(ngx_http_llm_engine_t *e,
-    ngx_http_llm_slot_t *s, llm_ring_rec_t *rec);
+                                         ngx_http_llm_slot_t   *s,
+                                         llm_ring_rec_t        *rec);
 static void ngx_http_llm_record_keep(ngx_http_llm_ctx_t *ctx, ngx_str_t *dst,
-    llm_rec_str_t *src);
+                                     llm_rec_str_t *src);
 
 
 static ngx_http_llm_record_pt ngx_http_llm_records[] = {
     [LLM_REC_ADMIT] = ngx_http_llm_record_admit,
     [LLM_REC_HEAD] = ngx_http_llm_record_head,
     [LLM_REC_DATA] = ngx_http_llm_record_data,
-    [LLM_REC_END] = ngx_http_llm_record_end
-};
+    [LLM_REC_END] = ngx_http_llm_record_end};
 
 
 /* Reads the ring.  NGX_OK: it is empty, NGX_AGAIN: enough for this turn. */
@@ -48,9 +52,9 @@ static ngx_http_llm_record_pt ngx_http_llm_records[] = {
 ngx_int_t
 ngx_http_llm_drain(ngx_http_llm_engine_t *e)
 {
-    int             rc;
-    ngx_uint_t      n;
-    llm_ring_rec_t  rec;
+    int            rc;
+    ngx_uint_t     n;
+    llm_ring_rec_t rec;
 
     for (n = 0; n < NGX_HTTP_LLM_RECORDS; n++) {
 
@@ -79,8 +83,8 @@ ngx_http_llm_drain(ngx_http_llm_engine_t *e)
 static ngx_int_t
 ngx_http_llm_record(ngx_http_llm_engine_t *e, llm_ring_rec_t *rec)
 {
-    ngx_http_llm_slot_t    *s;
-    ngx_http_llm_record_pt  handler;
+    ngx_http_llm_slot_t   *s;
+    ngx_http_llm_record_pt handler;
 
     if (rec->hdr.type == LLM_REC_MODEL_STATE) {
         return ngx_http_llm_record_state(e, rec);
@@ -167,17 +171,16 @@ ngx_http_llm_record_model(void *data, const ngx_http_llm_model_state_t *st)
 {
     ngx_http_llm_engine_t *e = data;
 
-    size_t                  len;
-    ngx_uint_t              i;
-    ngx_http_llm_model_t  **m;
+    size_t                 len;
+    ngx_uint_t             i;
+    ngx_http_llm_model_t **m;
 
     m = e->models.elts;
 
     for (i = 0; i < e->models.nelts; i++) {
 
         if (m[i]->name.len != st->name_len
-            || ngx_memcmp(m[i]->name.data, st->name, st->name_len) != 0)
-        {
+            || ngx_memcmp(m[i]->name.data, st->name, st->name_len) != 0) {
             continue;
         }
 
@@ -190,8 +193,7 @@ ngx_http_llm_record_model(void *data, const ngx_http_llm_model_state_t *st)
         len = ngx_min(st->error_len, NGX_HTTP_LLM_STATE_ERROR_MAX);
 
         while (len && len < st->error_len
-               && ((u_char) st->error[len] & 0xc0) == 0x80)
-        {
+               && ((u_char) st->error[len] & 0xc0) == 0x80) {
             len--;
         }
 
@@ -213,7 +215,7 @@ ngx_http_llm_record_model(void *data, const ngx_http_llm_model_state_t *st)
 
 static ngx_int_t
 ngx_http_llm_record_admit(ngx_http_llm_engine_t *e, ngx_http_llm_slot_t *s,
-    llm_ring_rec_t *rec)
+                          llm_ring_rec_t *rec)
 {
     char                buf[LLM_REC_ADMIT_BUF];
     llm_admit_t         admit;
@@ -221,8 +223,7 @@ ngx_http_llm_record_admit(ngx_http_llm_engine_t *e, ngx_http_llm_slot_t *s,
     ngx_http_llm_ctx_t *ctx;
 
     if (llm_rec_admit_read(rec, &admit, &model, buf) != 0 || s->admitted
-        || s->head)
-    {
+        || s->head) {
         ngx_http_llm_engine_broken(e, "broken record: ADMIT");
         return NGX_ERROR;
     }
@@ -252,14 +253,13 @@ ngx_http_llm_record_admit(ngx_http_llm_engine_t *e, ngx_http_llm_slot_t *s,
 
 static ngx_int_t
 ngx_http_llm_record_head(ngx_http_llm_engine_t *e, ngx_http_llm_slot_t *s,
-    llm_ring_rec_t *rec)
+                         llm_ring_rec_t *rec)
 {
     llm_head_t          head;
     ngx_http_llm_ctx_t *ctx;
 
     if (llm_rec_head_read(rec, &head) != 0 || s->head
-        || (head.kind == LLM_KIND_SSE && head.status != 200))
-    {
+        || (head.kind == LLM_KIND_SSE && head.status != 200)) {
         ngx_http_llm_engine_broken(e, "broken record: HEAD");
         return NGX_ERROR;
     }
@@ -295,15 +295,14 @@ ngx_http_llm_record_head(ngx_http_llm_engine_t *e, ngx_http_llm_slot_t *s,
 
 static ngx_int_t
 ngx_http_llm_record_data(ngx_http_llm_engine_t *e, ngx_http_llm_slot_t *s,
-    llm_ring_rec_t *rec)
+                         llm_ring_rec_t *rec)
 {
     size_t              n;
     llm_rec_data_t      data;
     ngx_http_llm_ctx_t *ctx;
 
     if (llm_rec_data_read(rec, &data, NULL) != 0 || !s->head
-        || data.fixed.n_bytes > s->credit)
-    {
+        || data.fixed.n_bytes > s->credit) {
         ngx_http_llm_engine_broken(e, "broken record: DATA");
         return NGX_ERROR;
     }
@@ -342,7 +341,7 @@ ngx_http_llm_record_data(ngx_http_llm_engine_t *e, ngx_http_llm_slot_t *s,
 
 static ngx_int_t
 ngx_http_llm_record_end(ngx_http_llm_engine_t *e, ngx_http_llm_slot_t *s,
-    llm_ring_rec_t *rec)
+                        llm_ring_rec_t *rec)
 {
     char                buf[LLM_REC_END_BUF];
     llm_end_t           end;
@@ -388,7 +387,7 @@ ngx_http_llm_record_end(ngx_http_llm_engine_t *e, ngx_http_llm_slot_t *s,
 
 static void
 ngx_http_llm_record_keep(ngx_http_llm_ctx_t *ctx, ngx_str_t *dst,
-    llm_rec_str_t *src)
+                         llm_rec_str_t *src)
 {
     dst->len = 0;
 

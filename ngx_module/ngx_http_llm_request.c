@@ -18,24 +18,26 @@
 #include <sys/random.h>
 
 
-#define NGX_HTTP_LLM_IDLE 3600000 /* ms: the timer, where nothing is due */
+#define NGX_HTTP_LLM_IDLE   3600000 /* ms: the timer, where nothing is due */
+#define NGX_HTTP_LLM_SCRAPE 2000    /* ms: for the engine's part of /metrics */
 
 
-static void ngx_http_llm_anchor(void *data);
-static void ngx_http_llm_cleanup(void *data);
-static void ngx_http_llm_random(ngx_http_llm_ctx_t *ctx);
-static void ngx_http_llm_hex(u_char *dst, u_char *src, size_t n);
+static void      ngx_http_llm_anchor(void *data);
+static void      ngx_http_llm_cleanup(void *data);
+static void      ngx_http_llm_random(ngx_http_llm_ctx_t *ctx);
+static void      ngx_http_llm_hex(u_char *dst, u_char *src, size_t n);
 static ngx_int_t ngx_http_llm_strings(ngx_http_llm_ctx_t *ctx);
 static ngx_int_t ngx_http_llm_string(ngx_http_request_t *r, ngx_str_t *s);
 static ngx_int_t ngx_http_llm_request_id(ngx_http_llm_ctx_t *ctx);
-static void ngx_http_llm_timer_handler(ngx_event_t *ev);
+static void      ngx_http_llm_timer_handler(ngx_event_t *ev);
 static const ngx_http_llm_error_t *ngx_http_llm_due(ngx_http_llm_ctx_t *ctx,
-    ngx_msec_t *next);
-static void ngx_http_llm_due_one(ngx_msec_t passed, ngx_msec_t limit,
-    const ngx_http_llm_error_t *what, const ngx_http_llm_error_t **due,
-    ngx_msec_t *next);
+                                                    ngx_msec_t         *next);
+static void       ngx_http_llm_due_one(ngx_msec_t passed, ngx_msec_t limit,
+                                       const ngx_http_llm_error_t  *what,
+                                       const ngx_http_llm_error_t **due,
+                                       ngx_msec_t                  *next);
 static ngx_uint_t ngx_http_llm_pings(ngx_http_llm_ctx_t *ctx);
-static void ngx_http_llm_process(ngx_http_llm_ctx_t *ctx);
+static void       ngx_http_llm_process(ngx_http_llm_ctx_t *ctx);
 
 
 ngx_http_llm_ctx_t *
@@ -121,10 +123,10 @@ ngx_http_llm_cleanup(void *data)
 {
     ngx_http_llm_ctx_t *ctx = data;
 
-    static const ngx_uint_t stages[] = { NGX_HTTP_LLM_STAT_ABORT_WAIT,
-                                         NGX_HTTP_LLM_STAT_ABORT_QUEUE,
-                                         NGX_HTTP_LLM_STAT_ABORT_PREFILL,
-                                         NGX_HTTP_LLM_STAT_ABORT_DECODE };
+    static const ngx_uint_t stages[] = {NGX_HTTP_LLM_STAT_ABORT_WAIT,
+                                        NGX_HTTP_LLM_STAT_ABORT_QUEUE,
+                                        NGX_HTTP_LLM_STAT_ABORT_PREFILL,
+                                        NGX_HTTP_LLM_STAT_ABORT_DECODE};
 
     if (!ctx->attached) {
         return;
@@ -132,11 +134,13 @@ ngx_http_llm_cleanup(void *data)
 
     /* nobody ended it: the client is gone, or the core gave it up */
 
-    ctx->aborted = ngx_exiting && ctx->request->connection->close ? "shutdown"
-                                                                  : "client";
+    ctx->aborted =
+        ngx_exiting && ctx->request->connection->close ? "shutdown" : "client";
 
-    ngx_http_llm_stat(stages[ctx->first ? 3 : ctx->admitted ? 2
-                             : ctx->submitted ? 1 : 0]);
+    ngx_http_llm_stat(stages[ctx->first       ? 3
+                             : ctx->admitted  ? 2
+                             : ctx->submitted ? 1
+                                              : 0]);
 
     ngx_http_llm_detach(ctx);
 }
@@ -164,8 +168,7 @@ ngx_http_llm_start(ngx_http_llm_ctx_t *ctx)
     ctx->created = ngx_time();
 
     if (ctx->op != LLM_OP_MODELS && ctx->op != LLM_OP_METRICS
-        && r->request_body)
-    {
+        && r->request_body) {
         for (cl = r->request_body->bufs; cl; cl = cl->next) {
             ctx->body_len += ngx_buf_size(cl->buf);
         }
@@ -230,8 +233,7 @@ ngx_http_llm_strings(ngx_http_llm_ctx_t *ctx)
     llcf = ctx->conf;
 
     if (llcf->tenant
-        && ngx_http_complex_value(r, llcf->tenant, &ctx->tenant) != NGX_OK)
-    {
+        && ngx_http_complex_value(r, llcf->tenant, &ctx->tenant) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -239,14 +241,12 @@ ngx_http_llm_strings(ngx_http_llm_ctx_t *ctx)
         ctx->salt = ctx->tenant;
 
     } else if (ngx_http_complex_value(r, llcf->cache_salt, &ctx->salt)
-               != NGX_OK)
-    {
+               != NGX_OK) {
         return NGX_ERROR;
     }
 
     if (ngx_http_llm_string(r, &ctx->tenant) != NGX_OK
-        || ngx_http_llm_string(r, &ctx->salt) != NGX_OK)
-    {
+        || ngx_http_llm_string(r, &ctx->salt) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -331,8 +331,7 @@ ngx_http_llm_request_id(ngx_http_llm_ctx_t *ctx)
         }
 
         if (i < part->nelts && h[i].key.len == name.len
-            && ngx_strncasecmp(h[i].key.data, name.data, name.len) == 0)
-        {
+            && ngx_strncasecmp(h[i].key.data, name.data, name.len) == 0) {
             client = &h[i];
         }
     }
@@ -367,8 +366,7 @@ static void
 ngx_http_llm_random(ngx_http_llm_ctx_t *ctx)
 {
     if (getrandom(&ctx->seed, sizeof(ctx->seed), GRND_NONBLOCK)
-        != (ssize_t) sizeof(ctx->seed))
-    {
+        != (ssize_t) sizeof(ctx->seed)) {
         ctx->seed = (uint64_t) ngx_random() << 32 ^ (uint64_t) ngx_random();
     }
 }
@@ -480,8 +478,7 @@ ngx_http_llm_timer_handler(ngx_event_t *ev)
 
     if (ngx_http_llm_pings(ctx)
         && ngx_current_msec - ctx->last >= ctx->conf->ping_interval
-        && ngx_http_llm_ping(ctx) != NGX_OK)
-    {
+        && ngx_http_llm_ping(ctx) != NGX_OK) {
         ngx_http_run_posted_requests(c);
         return;
     }
@@ -508,6 +505,11 @@ ngx_http_llm_due(ngx_http_llm_ctx_t *ctx, ngx_msec_t *next)
     ngx_http_llm_due_one(passed, llcf->request_timeout,
                          &ngx_http_llm_err_request_timeout, &due, next);
 
+    if (ctx->op == LLM_OP_METRICS) {
+        ngx_http_llm_due_one(passed, NGX_HTTP_LLM_SCRAPE,
+                             &ngx_http_llm_err_request_timeout, &due, next);
+    }
+
     if (ctx->first == 0) {
         ngx_http_llm_due_one(passed, llcf->first_token_timeout,
                              &ngx_http_llm_err_first_timeout, &due, next);
@@ -529,8 +531,8 @@ ngx_http_llm_due(ngx_http_llm_ctx_t *ctx, ngx_msec_t *next)
 
             /* else it waits for a slot or space: look now and then */
 
-            ngx_http_llm_due_one(why ? passed : 0, llcf->connect_timeout,
-                                 why, &due, next);
+            ngx_http_llm_due_one(why ? passed : 0, llcf->connect_timeout, why,
+                                 &due, next);
         }
     }
 
@@ -559,8 +561,8 @@ ngx_http_llm_pings(ngx_http_llm_ctx_t *ctx)
 
 static void
 ngx_http_llm_due_one(ngx_msec_t passed, ngx_msec_t limit,
-    const ngx_http_llm_error_t *what, const ngx_http_llm_error_t **due,
-    ngx_msec_t *next)
+                     const ngx_http_llm_error_t  *what,
+                     const ngx_http_llm_error_t **due, ngx_msec_t *next)
 {
     if (limit == 0) {
         return;
@@ -589,8 +591,7 @@ ngx_http_llm_lost(ngx_http_llm_ctx_t *ctx)
     log = ctx->request->connection->log;
 
     if (ctx->passed || ctx->error || ctx->op == LLM_OP_METRICS
-        || ++ctx->deaths >= NGX_HTTP_LLM_DEATHS)
-    {
+        || ++ctx->deaths >= NGX_HTTP_LLM_DEATHS) {
         ngx_queue_remove(&ctx->queue);
         ctx->submitted = 0;
 
@@ -695,8 +696,7 @@ ngx_http_llm_shutdown(ngx_http_llm_engine_t *e)
     for (i = 0; i < 2; i++) {
 
         for (q = ngx_queue_head(queues[i]); q != ngx_queue_sentinel(queues[i]);
-             q = ngx_queue_next(q))
-        {
+             q = ngx_queue_next(q)) {
             ctx = ngx_queue_data(q, ngx_http_llm_ctx_t, queue);
             ctx->error = &ngx_http_llm_err_shutdown;
             ngx_http_llm_dirty(ctx);

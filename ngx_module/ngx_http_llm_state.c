@@ -14,22 +14,22 @@ typedef struct {
 } ngx_http_llm_json_t;
 
 
-static void ngx_http_llm_json_space(ngx_http_llm_json_t *j);
-static int ngx_http_llm_json_char(ngx_http_llm_json_t *j, char c);
-static int ngx_http_llm_json_skip(ngx_http_llm_json_t *j);
-static int ngx_http_llm_json_text(ngx_http_llm_json_t *j, const char **s,
-                                  size_t *len);
-static int ngx_http_llm_json_escape(ngx_http_llm_json_t *j, char **out);
-static int ngx_http_llm_json_hex(ngx_http_llm_json_t *j, unsigned *code);
+static void  ngx_http_llm_json_space(ngx_http_llm_json_t *j);
+static int   ngx_http_llm_json_char(ngx_http_llm_json_t *j, char c);
+static int   ngx_http_llm_json_skip(ngx_http_llm_json_t *j);
+static int   ngx_http_llm_json_text(ngx_http_llm_json_t *j, const char **s,
+                                    size_t *len);
+static int   ngx_http_llm_json_escape(ngx_http_llm_json_t *j, char **out);
+static int   ngx_http_llm_json_hex(ngx_http_llm_json_t *j, unsigned *code);
 static char *ngx_http_llm_json_utf8(char *p, unsigned code);
 static int ngx_http_llm_json_literal(ngx_http_llm_json_t *j, const char *word);
 static int ngx_http_llm_json_number(ngx_http_llm_json_t *j,
-                                    unsigned *thousandths);
-static int ngx_http_llm_json_models(ngx_http_llm_json_t *j,
+                                    unsigned            *thousandths);
+static int ngx_http_llm_json_models(ngx_http_llm_json_t  *j,
                                     ngx_http_llm_state_pt fn, void *data);
-static int ngx_http_llm_json_model(ngx_http_llm_json_t *j,
+static int ngx_http_llm_json_model(ngx_http_llm_json_t        *j,
                                    ngx_http_llm_model_state_t *st);
-static int ngx_http_llm_json_member(ngx_http_llm_json_t *j,
+static int ngx_http_llm_json_member(ngx_http_llm_json_t        *j,
                                     ngx_http_llm_model_state_t *st,
                                     const char *key, size_t key_len);
 static int ngx_http_llm_json_is(const char *s, size_t len, const char *word);
@@ -55,8 +55,7 @@ ngx_http_llm_state_parse(char *text, size_t len, ngx_http_llm_state_pt fn,
 
         do {
             if (ngx_http_llm_json_text(&j, &key, &key_len) != 0
-                || !ngx_http_llm_json_char(&j, ':'))
-            {
+                || !ngx_http_llm_json_char(&j, ':')) {
                 return -1;
             }
 
@@ -130,8 +129,7 @@ ngx_http_llm_json_model(ngx_http_llm_json_t *j, ngx_http_llm_model_state_t *st)
     do {
         if (ngx_http_llm_json_text(j, &key, &key_len) != 0
             || !ngx_http_llm_json_char(j, ':')
-            || ngx_http_llm_json_member(j, st, key, key_len) != 0)
-        {
+            || ngx_http_llm_json_member(j, st, key, key_len) != 0) {
             return -1;
         }
 
@@ -142,9 +140,8 @@ ngx_http_llm_json_model(ngx_http_llm_json_t *j, ngx_http_llm_model_state_t *st)
 
 
 static int
-ngx_http_llm_json_member(ngx_http_llm_json_t *j,
-                         ngx_http_llm_model_state_t *st, const char *key,
-                         size_t key_len)
+ngx_http_llm_json_member(ngx_http_llm_json_t *j, ngx_http_llm_model_state_t *st,
+                         const char *key, size_t key_len)
 {
     size_t      len;
     const char *s;
@@ -170,8 +167,7 @@ ngx_http_llm_json_member(ngx_http_llm_json_t *j,
     }
 
     if (ngx_http_llm_json_is(key, key_len, "error") && j->p < j->end
-        && *j->p == '"')
-    {
+        && *j->p == '"') {
         return ngx_http_llm_json_text(j, &st->error, &st->error_len);
     }
 
@@ -210,9 +206,9 @@ ngx_http_llm_json_is(const char *s, size_t len, const char *word)
 static void
 ngx_http_llm_json_space(ngx_http_llm_json_t *j)
 {
-    while (j->p < j->end
-           && (*j->p == ' ' || *j->p == '\t' || *j->p == '\n' || *j->p == '\r'))
-    {
+    while (
+        j->p < j->end
+        && (*j->p == ' ' || *j->p == '\t' || *j->p == '\n' || *j->p == '\r')) {
         j->p++;
     }
 }
@@ -282,8 +278,7 @@ ngx_http_llm_json_skip(ngx_http_llm_json_t *j)
         do {
             if (close == '}'
                 && (ngx_http_llm_json_text(j, &s, &len) != 0
-                    || !ngx_http_llm_json_char(j, ':')))
-            {
+                    || !ngx_http_llm_json_char(j, ':'))) {
                 return -1;
             }
 
@@ -408,8 +403,7 @@ ngx_http_llm_json_escape(ngx_http_llm_json_t *j, char **out)
         j->p += 2;
 
         if (ngx_http_llm_json_hex(j, &low) != 0 || low < 0xdc00
-            || low > 0xdfff)
-        {
+            || low > 0xdfff) {
             return -1;
         }
 
@@ -503,7 +497,7 @@ ngx_http_llm_json_number(ngx_http_llm_json_t *j, unsigned *thousandths)
     any = 0;
     exponent = 0;
 
-    for ( /* void */ ; j->p < j->end && *j->p >= '0' && *j->p <= '9'; j->p++) {
+    for (/* void */; j->p < j->end && *j->p >= '0' && *j->p <= '9'; j->p++) {
         whole |= (*j->p != '0');
         any = 1;
     }
@@ -535,9 +529,8 @@ ngx_http_llm_json_number(ngx_http_llm_json_t *j, unsigned *thousandths)
             j->p++;
         }
 
-        for ( /* void */ ; j->p < j->end && *j->p >= '0' && *j->p <= '9';
-             j->p++)
-        {
+        for (/* void */; j->p < j->end && *j->p >= '0' && *j->p <= '9';
+             j->p++) {
             any = 1;
         }
 

@@ -37,7 +37,7 @@ typedef struct {
     unsigned    serving;
 } ngx_http_llm_model_state_t;
 
-typedef void (*ngx_http_llm_state_pt)(void *data,
+typedef void (*ngx_http_llm_state_pt)(void                             *data,
                                       const ngx_http_llm_model_state_t *state);
 
 /*

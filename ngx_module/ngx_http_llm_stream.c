@@ -12,11 +12,11 @@
 
 
 static ngx_buf_t *ngx_http_llm_buf(ngx_http_llm_ctx_t *ctx, size_t n);
-static ngx_int_t ngx_http_llm_stream_header(ngx_http_llm_ctx_t *ctx);
-static void ngx_http_llm_late(ngx_http_llm_ctx_t *ctx);
-static void ngx_http_llm_left(ngx_http_llm_ctx_t *ctx);
-static ngx_int_t ngx_http_llm_write_wait(ngx_http_llm_ctx_t *ctx);
-static ngx_int_t ngx_http_llm_time_header(ngx_http_llm_ctx_t *ctx);
+static ngx_int_t  ngx_http_llm_stream_header(ngx_http_llm_ctx_t *ctx);
+static void       ngx_http_llm_late(ngx_http_llm_ctx_t *ctx);
+static void       ngx_http_llm_left(ngx_http_llm_ctx_t *ctx);
+static ngx_int_t  ngx_http_llm_write_wait(ngx_http_llm_ctx_t *ctx);
+static ngx_int_t  ngx_http_llm_time_header(ngx_http_llm_ctx_t *ctx);
 
 
 /* Copies bytes of DATA behind those that wait.  NGX_ERROR: too many. */
@@ -183,8 +183,7 @@ ngx_http_llm_pump(ngx_http_llm_ctx_t *ctx)
         return;
     }
 
-    if (ctx->ended && (ctx->end.outcome == LLM_END_CANCELLED || !ctx->headed))
-    {
+    if (ctx->ended && (ctx->end.outcome == LLM_END_CANCELLED || !ctx->headed)) {
         ngx_http_llm_fail(ctx, &ngx_http_llm_err_lost);
         return;
     }
@@ -428,8 +427,7 @@ ngx_http_llm_stream_header(ngx_http_llm_ctx_t *ctx)
     ngx_str_set(&value, "no");
 
     if (ngx_http_llm_header(r, "X-Accel-Buffering", &value) != NGX_OK
-        || ngx_http_llm_time_header(ctx) != NGX_OK)
-    {
+        || ngx_http_llm_time_header(ctx) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -496,15 +494,13 @@ ngx_http_llm_answer(ngx_http_llm_ctx_t *ctx)
 
     if (ngx_http_llm_retry_headers(r, ctx->head.retry_ms, ctx->head.no_retry)
             != NGX_OK
-        || ngx_http_llm_time_header(ctx) != NGX_OK)
-    {
+        || ngx_http_llm_time_header(ctx) != NGX_OK) {
         ngx_http_llm_finalize(ctx, NGX_ERROR);
         return;
     }
 
     if (status >= NGX_HTTP_BAD_REQUEST
-        && ngx_http_llm_error_intercepted(r, status))
-    {
+        && ngx_http_llm_error_intercepted(r, status)) {
         ngx_http_llm_finalize(ctx, status);
         return;
     }
@@ -589,8 +585,7 @@ ngx_http_llm_header(ngx_http_request_t *r, const char *key, ngx_str_t *value)
 
 
 ngx_int_t
-ngx_http_llm_header_number(ngx_http_request_t *r, const char *key,
-    ngx_uint_t n)
+ngx_http_llm_header_number(ngx_http_request_t *r, const char *key, ngx_uint_t n)
 {
     ngx_str_t value;
 
@@ -609,15 +604,14 @@ ngx_http_llm_header_number(ngx_http_request_t *r, const char *key,
 
 ngx_int_t
 ngx_http_llm_retry_headers(ngx_http_request_t *r, ngx_uint_t ms,
-    ngx_uint_t no_retry)
+                           ngx_uint_t no_retry)
 {
     ngx_str_t value;
 
     if (ms
         && (ngx_http_llm_header_number(r, "Retry-After", (ms + 999) / 1000)
                 != NGX_OK
-            || ngx_http_llm_header_number(r, "retry-after-ms", ms) != NGX_OK))
-    {
+            || ngx_http_llm_header_number(r, "retry-after-ms", ms) != NGX_OK)) {
         return NGX_ERROR;
     }
 

@@ -16,20 +16,20 @@
 #define NGX_HTTP_LLM_PIECE_MIN 4096
 
 
-static ngx_int_t ngx_http_llm_submit(ngx_http_llm_ctx_t *ctx);
-static void ngx_http_llm_submit_fill(ngx_http_llm_ctx_t *ctx,
-    llm_submit_t *sub);
+static ngx_int_t     ngx_http_llm_submit(ngx_http_llm_ctx_t *ctx);
+static void          ngx_http_llm_submit_fill(ngx_http_llm_ctx_t *ctx,
+                                              llm_submit_t       *sub);
 static llm_rec_str_t ngx_http_llm_str(ngx_str_t *s);
-static ngx_int_t ngx_http_llm_feed_manifest(ngx_http_llm_engine_t *e);
-static void ngx_http_llm_feed_cancels(ngx_http_llm_engine_t *e);
-static void ngx_http_llm_feed_credits(ngx_http_llm_engine_t *e);
-static void ngx_http_llm_feed_waiting(ngx_http_llm_engine_t *e);
-static ngx_int_t ngx_http_llm_feed_bodies(ngx_http_llm_engine_t *e);
-static ngx_int_t ngx_http_llm_feed_piece(ngx_http_llm_ctx_t *ctx);
-static ngx_int_t ngx_http_llm_body_copy(ngx_http_llm_ctx_t *ctx, u_char *p,
-    size_t len);
-static ngx_int_t ngx_http_llm_credit_write(ngx_http_llm_ctx_t *ctx);
-static ngx_int_t ngx_http_llm_ring_result(ngx_http_llm_engine_t *e, int rc);
+static ngx_int_t     ngx_http_llm_feed_manifest(ngx_http_llm_engine_t *e);
+static void          ngx_http_llm_feed_cancels(ngx_http_llm_engine_t *e);
+static void          ngx_http_llm_feed_credits(ngx_http_llm_engine_t *e);
+static void          ngx_http_llm_feed_waiting(ngx_http_llm_engine_t *e);
+static ngx_int_t     ngx_http_llm_feed_bodies(ngx_http_llm_engine_t *e);
+static ngx_int_t     ngx_http_llm_feed_piece(ngx_http_llm_ctx_t *ctx);
+static ngx_int_t     ngx_http_llm_body_copy(ngx_http_llm_ctx_t *ctx, u_char *p,
+                                            size_t len);
+static ngx_int_t     ngx_http_llm_credit_write(ngx_http_llm_ctx_t *ctx);
+static ngx_int_t     ngx_http_llm_ring_result(ngx_http_llm_engine_t *e, int rc);
 
 
 ngx_int_t
@@ -123,15 +123,14 @@ ngx_http_llm_slot_free(ngx_http_llm_engine_t *e, uint32_t slot)
 const ngx_http_llm_error_t *
 ngx_http_llm_usable(ngx_http_llm_ctx_t *ctx)
 {
-    ngx_uint_t              i, loading;
-    ngx_http_llm_engine_t  *e;
-    ngx_http_llm_model_t  **m;
+    ngx_uint_t             i, loading;
+    ngx_http_llm_engine_t *e;
+    ngx_http_llm_model_t **m;
 
     e = ctx->engine;
 
     if (e->state != NGX_HTTP_LLM_UP || e->broken
-        || e->manifest_sent < e->manifest.len)
-    {
+        || e->manifest_sent < e->manifest.len) {
         return &ngx_http_llm_err_unavailable;
     }
 
@@ -376,8 +375,7 @@ ngx_int_t
 ngx_http_llm_feed(ngx_http_llm_engine_t *e)
 {
     if (e->manifest_sent < e->manifest.len
-        && ngx_http_llm_feed_manifest(e) != NGX_OK)
-    {
+        && ngx_http_llm_feed_manifest(e) != NGX_OK) {
         return NGX_OK;
     }
 
@@ -451,13 +449,11 @@ ngx_http_llm_feed_credits(ngx_http_llm_engine_t *e)
     e->credits = 0;
 
     for (q = ngx_queue_head(&e->active); q != ngx_queue_sentinel(&e->active);
-         q = ngx_queue_next(q))
-    {
+         q = ngx_queue_next(q)) {
         ctx = ngx_queue_data(q, ngx_http_llm_ctx_t, queue);
 
         if (ctx->give >= ctx->conf->buffer_size / 4
-            && ngx_http_llm_credit_write(ctx) != NGX_OK)
-        {
+            && ngx_http_llm_credit_write(ctx) != NGX_OK) {
             return;
         }
     }
@@ -471,8 +467,7 @@ ngx_http_llm_feed_waiting(ngx_http_llm_engine_t *e)
     ngx_http_llm_ctx_t *ctx;
 
     for (q = ngx_queue_head(&e->waiting); q != ngx_queue_sentinel(&e->waiting);
-         q = next)
-    {
+         q = next) {
         next = ngx_queue_next(q);
         ctx = ngx_queue_data(q, ngx_http_llm_ctx_t, queue);
 
@@ -581,10 +576,10 @@ ngx_http_llm_feed_piece(ngx_http_llm_ctx_t *ctx)
 static ngx_int_t
 ngx_http_llm_body_copy(ngx_http_llm_ctx_t *ctx, u_char *p, size_t len)
 {
-    off_t       size;
-    size_t      n;
-    ssize_t     got;
-    ngx_buf_t  *b;
+    off_t      size;
+    size_t     n;
+    ssize_t    got;
+    ngx_buf_t *b;
 
     while (len) {
 
@@ -637,8 +632,7 @@ ngx_http_llm_credit(ngx_http_llm_ctx_t *ctx, size_t bytes)
     ctx->give += bytes;
 
     if (!ctx->submitted || ctx->give < ctx->conf->buffer_size / 4
-        || ctx->engine->broken)
-    {
+        || ctx->engine->broken) {
         return;
     }
 

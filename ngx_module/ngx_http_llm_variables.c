@@ -39,17 +39,22 @@ enum {
 };
 
 
-static ngx_int_t ngx_http_llm_variable_text(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_llm_variable_number(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_llm_variable_time(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_http_llm_variable_tenant(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_llm_variable_text(ngx_http_request_t        *r,
+                                            ngx_http_variable_value_t *v,
+                                            uintptr_t                  data);
+static ngx_int_t ngx_http_llm_variable_number(ngx_http_request_t        *r,
+                                              ngx_http_variable_value_t *v,
+                                              uintptr_t                  data);
+static ngx_int_t ngx_http_llm_variable_time(ngx_http_request_t        *r,
+                                            ngx_http_variable_value_t *v,
+                                            uintptr_t                  data);
+static ngx_int_t ngx_http_llm_variable_tenant(ngx_http_request_t        *r,
+                                              ngx_http_variable_value_t *v,
+                                              uintptr_t                  data);
 static ngx_int_t ngx_http_llm_variable_id(ngx_http_request_t *r,
-    ngx_http_llm_ctx_t *ctx, ngx_str_t *s);
-static void ngx_http_llm_text(ngx_str_t *s, const char *text);
+                                          ngx_http_llm_ctx_t *ctx,
+                                          ngx_str_t          *s);
+static void      ngx_http_llm_text(ngx_str_t *s, const char *text);
 static ngx_int_t ngx_http_llm_set(ngx_http_variable_value_t *v, ngx_str_t *s);
 
 
@@ -59,19 +64,19 @@ const char *const ngx_http_llm_op_names[LLM_OP_MAX] = {
     [LLM_OP_MODELS] = "models",
     [LLM_OP_TOKENIZE] = "tokenize",
     [LLM_OP_DETOKENIZE] = "detokenize",
-    [LLM_OP_METRICS] = "metrics"
-};
+    [LLM_OP_METRICS] = "metrics"};
 
 static const char *const ngx_http_llm_finishes[LLM_FINISH_MAX] = {
     [LLM_FINISH_STOP] = "stop",
     [LLM_FINISH_LENGTH] = "length",
     [LLM_FINISH_TOOL_CALLS] = "tool_calls",
-    [LLM_FINISH_CONTENT_FILTER] = "content_filter"
-};
+    [LLM_FINISH_CONTENT_FILTER] = "content_filter"};
 
 
-#define NGX_HTTP_LLM_VAR(name, handler, which)                                \
-    { ngx_string(name), NULL, handler, which, NGX_HTTP_VAR_NOCACHEABLE, 0 }
+#define NGX_HTTP_LLM_VAR(name, handler, which)                                 \
+    {                                                                          \
+        ngx_string(name), NULL, handler, which, NGX_HTTP_VAR_NOCACHEABLE, 0    \
+    }
 
 static ngx_http_variable_t ngx_http_llm_vars[] = {
     NGX_HTTP_LLM_VAR("llm_api", ngx_http_llm_variable_text,
@@ -104,8 +109,7 @@ static ngx_http_variable_t ngx_http_llm_vars[] = {
     NGX_HTTP_LLM_VAR("llm_total_tokens", ngx_http_llm_variable_number,
                      NGX_HTTP_LLM_VAR_TOTAL),
     NGX_HTTP_LLM_VAR("llm_cache_read_input_tokens",
-                     ngx_http_llm_variable_number,
-                     NGX_HTTP_LLM_VAR_CACHE_READ),
+                     ngx_http_llm_variable_number, NGX_HTTP_LLM_VAR_CACHE_READ),
     NGX_HTTP_LLM_VAR("llm_cache_creation_input_tokens",
                      ngx_http_llm_variable_number,
                      NGX_HTTP_LLM_VAR_CACHE_WRITE),
@@ -127,8 +131,7 @@ static ngx_http_variable_t ngx_http_llm_vars[] = {
     NGX_HTTP_LLM_VAR("llm_tokens_per_second", ngx_http_llm_variable_time,
                      NGX_HTTP_LLM_VAR_RATE),
 
-    ngx_http_null_variable
-};
+    ngx_http_null_variable};
 
 
 ngx_int_t
@@ -151,8 +154,8 @@ ngx_http_llm_variables_add(ngx_conf_t *cf)
 
 
 static ngx_int_t
-ngx_http_llm_variable_text(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
+ngx_http_llm_variable_text(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+                           uintptr_t data)
 {
     ngx_str_t           s;
     ngx_http_llm_ctx_t *ctx;
@@ -215,7 +218,7 @@ ngx_http_llm_variable_text(ngx_http_request_t *r,
 
 static ngx_int_t
 ngx_http_llm_variable_id(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
-    ngx_str_t *s)
+                         ngx_str_t *s)
 {
     u_char     *p;
     const char *prefix;
@@ -224,8 +227,9 @@ ngx_http_llm_variable_id(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
         return NGX_OK;
     }
 
-    prefix = ctx->op == LLM_OP_CHAT ? "chatcmpl-"
-             : ctx->op == LLM_OP_COMPLETION ? "cmpl-" : "";
+    prefix = ctx->op == LLM_OP_CHAT         ? "chatcmpl-"
+             : ctx->op == LLM_OP_COMPLETION ? "cmpl-"
+                                            : "";
 
     p = ngx_pnalloc(r->pool, ngx_strlen(prefix) + sizeof(ctx->id));
     if (p == NULL) {
@@ -242,8 +246,8 @@ ngx_http_llm_variable_id(ngx_http_request_t *r, ngx_http_llm_ctx_t *ctx,
 
 
 static ngx_int_t
-ngx_http_llm_variable_tenant(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
+ngx_http_llm_variable_tenant(ngx_http_request_t        *r,
+                             ngx_http_variable_value_t *v, uintptr_t data)
 {
     ngx_str_t                s;
     ngx_http_llm_loc_conf_t *llcf;
@@ -252,9 +256,7 @@ ngx_http_llm_variable_tenant(ngx_http_request_t *r,
 
     llcf = ngx_http_get_module_loc_conf(r, ngx_http_llm_module);
 
-    if (llcf->tenant
-        && ngx_http_complex_value(r, llcf->tenant, &s) != NGX_OK)
-    {
+    if (llcf->tenant && ngx_http_complex_value(r, llcf->tenant, &s) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -263,8 +265,8 @@ ngx_http_llm_variable_tenant(ngx_http_request_t *r,
 
 
 static ngx_int_t
-ngx_http_llm_variable_number(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
+ngx_http_llm_variable_number(ngx_http_request_t        *r,
+                             ngx_http_variable_value_t *v, uintptr_t data)
 {
     uint64_t            n;
     ngx_str_t           s;
@@ -346,8 +348,8 @@ ngx_http_llm_variable_number(ngx_http_request_t *r,
 /* Seconds with milliseconds, and tokens a second. */
 
 static ngx_int_t
-ngx_http_llm_variable_time(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
+ngx_http_llm_variable_time(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+                           uintptr_t data)
 {
     uint64_t            ms;
     ngx_str_t           s;

@@ -438,6 +438,7 @@ front_render(req_t *r, gen_request_t *req, int generation, chat_text_t *text)
     }
 
     json_object_set(vars, "messages", req->messages);
+    json_object_set_new(vars, "documents", json_null());
     json_object_set_new(vars, "add_generation_prompt",
                         json_boolean(generation));
 

@@ -27,6 +27,9 @@ static void     k_plan_units(k_exec_t *e, k_tiles_t *list);
 static uint32_t k_tile_rows(const k_exec_t *e);
 static void     k_rope_group(k_exec_t *e, const k_op_t *op, const float *rope,
                              const k_group_t *g, uint32_t head, k_scratch_t *s);
+static void     k_rope_store(const k_exec_t *e, uint8_t *k, uint8_t *v,
+                             const float *key, const float *value,
+                             uint16_t *half);
 static void     k_attn_unit(k_exec_t *e, const k_op_t *op, const k_tile_t *t,
                             uint32_t head, uint32_t span, k_scratch_t *s);
 static void     k_attn_span(k_exec_t *e, const k_op_t *op, const k_tile_t *t,
@@ -206,18 +209,19 @@ k_rope_group(k_exec_t *e, const k_op_t *op, const float *rope,
 {
     float       *q;
     size_t       group;
-    uint16_t    *k, *v;
-    uint32_t     i, j, d, hd;
+    uint8_t     *k, *v;
+    uint32_t     i, j, hd;
     const float *cs, *src;
 
     hd = e->prog.head_dim;
     group = e->prog.n_head / e->prog.n_kv;
 
-    k = (uint16_t *) (void *) (e->kv->mem + g->page * e->kv->page
-                               + ((uint64_t) op->layer * e->kv->n_kv + head)
-                                     * e->kv->tile);
-    v = k + (size_t) hd * K_PAGE_TOKENS + (size_t) g->slot * e->kv->hd_pad;
-    k += g->slot;
+    k = e->kv->mem + g->page * e->kv->page
+        + ((uint64_t) op->layer * e->kv->n_kv + head) * e->kv->tile;
+    v = k
+        + ((size_t) hd * K_PAGE_TOKENS + (size_t) g->slot * e->kv->hd_pad)
+              * e->kv->elem;
+    k += (size_t) g->slot * e->kv->elem;
 
     for (i = 0; i < g->n; i++) {
         cs = rope ? rope + (size_t) (g->row + i) * 2 * op->n_rot : NULL;
@@ -232,13 +236,9 @@ k_rope_group(k_exec_t *e, const k_op_t *op, const float *rope,
         if (cs != NULL) {
             e->simd->rope(s->head, op->n_rot, op->rope, cs);
         }
-        e->simd->half(s->half, s->head, hd);
-        for (d = 0; d < hd; d++) {
-            k[(size_t) d * K_PAGE_TOKENS + i] = s->half[d];
-        }
-
-        src += e->kv_dim;
-        e->simd->half(v + (size_t) i * e->kv->hd_pad, src, hd);
+        k_rope_store(e, k + (size_t) i * e->kv->elem,
+                     v + (size_t) i * e->kv->hd_pad * e->kv->elem, s->head,
+                     q + e->q_dim + e->kv_dim + (size_t) head * hd, s->half);
 
         for (j = 0; j < group; j++) {
             float *h = q + (head * group + j) * hd;
@@ -251,6 +251,35 @@ k_rope_group(k_exec_t *e, const k_op_t *op, const float *rope,
             }
         }
     }
+}
+
+
+/* A token's key and value, one head, into its page. */
+static void
+k_rope_store(const k_exec_t *e, uint8_t *k, uint8_t *v, const float *key,
+             const float *value, uint16_t *half)
+{
+    float    *kf;
+    uint16_t *kh;
+    uint32_t  d, hd;
+
+    hd = e->prog.head_dim;
+
+    if (e->kv->elem == sizeof(float)) {
+        kf = (float *) (void *) k;
+        for (d = 0; d < hd; d++) {
+            kf[(size_t) d * K_PAGE_TOKENS] = key[d];
+        }
+        memcpy(v, value, hd * sizeof(float));
+        return;
+    }
+
+    kh = (uint16_t *) (void *) k;
+    e->simd->half(half, key, hd);
+    for (d = 0; d < hd; d++) {
+        kh[(size_t) d * K_PAGE_TOKENS] = half[d];
+    }
+    e->simd->half((uint16_t *) (void *) v, value, hd);
 }
 
 
@@ -351,9 +380,9 @@ static void
 k_attn_span(k_exec_t *e, const k_op_t *op, const k_tile_t *t, uint32_t head,
             uint32_t span, k_attn_t *a)
 {
-    uint32_t        p, page, end, low;
-    uint64_t        off;
-    const uint16_t *k;
+    uint32_t       p, page, end, low;
+    uint64_t       off;
+    const uint8_t *k;
 
     for (p = 0; p < a->pairs; p++) {
         a->m[p] = -INFINITY;
@@ -375,11 +404,10 @@ k_attn_span(k_exec_t *e, const k_op_t *op, const k_tile_t *t, uint32_t head,
     off = ((uint64_t) op->layer * e->kv->n_kv + head) * e->kv->tile;
 
     for (; page < end; page++) {
-        k = (const uint16_t *) (const void *) (e->kv->mem
-                                               + t->pages[page] * e->kv->page
-                                               + off);
-        e->simd->attn_page(a, k, k + (size_t) a->head_dim * K_PAGE_TOKENS,
-                           page * K_PAGE_TOKENS);
+        k = e->kv->mem + t->pages[page] * e->kv->page + off;
+        e->simd->attn_page(
+            a, k, k + (size_t) a->head_dim * K_PAGE_TOKENS * e->kv->elem,
+            page * K_PAGE_TOKENS);
     }
 }
 
@@ -395,6 +423,7 @@ k_attn_load(k_exec_t *e, const k_op_t *op, const k_tile_t *t, uint32_t head,
     a->pairs = t->n * a->group;
     a->pos = t->pos;
     a->window = op->window;
+    a->f32 = e->kv->elem == sizeof(float);
     a->cap = op->soft_cap;
 
     q = a->q;

@@ -29,6 +29,7 @@ static int      k_weight_matrix(k_backend_t *be, const k_source_t *src,
                                 k_weight_t *w, char *err);
 static void    *k_cpu_alloc(k_backend_t *be, uint64_t size, const char *what,
                             char *err);
+static uint32_t k_kv_elem(const k_backend_t *be);
 static uint64_t k_cpu_kv_layout(k_backend_t *be, const k_program_t *prog);
 static int      k_cpu_kv_new(k_backend_t *be, const k_program_t *prog,
                              uint32_t n_pages, k_kv_t **kv, char *err);
@@ -298,19 +299,26 @@ k_cpu_alloc(k_backend_t *be, uint64_t size, const char *what, char *err)
 
 
 static uint64_t
-k_kv_tile(const k_program_t *prog)
+k_kv_tile(const k_backend_t *be, const k_program_t *prog)
 {
     uint64_t pad;
 
     pad = (prog->head_dim + 15) & ~15u;
-    return (prog->head_dim + pad) * K_PAGE_TOKENS * sizeof(uint16_t);
+    return (prog->head_dim + pad) * K_PAGE_TOKENS * k_kv_elem(be);
+}
+
+
+static uint32_t
+k_kv_elem(const k_backend_t *be)
+{
+    return be->conf.act == K_ACT_F32 ? sizeof(float) : sizeof(uint16_t);
 }
 
 
 static uint64_t
 k_cpu_kv_layout(k_backend_t *be, const k_program_t *prog)
 {
-    return k_kv_tile(prog) * prog->n_layer * prog->n_kv;
+    return k_kv_tile(be, prog) * prog->n_layer * prog->n_kv;
 }
 
 
@@ -342,7 +350,8 @@ k_cpu_kv_new(k_backend_t *be, const k_program_t *prog, uint32_t n_pages,
     kv->n_kv = prog->n_kv;
     kv->head_dim = prog->head_dim;
     kv->hd_pad = (prog->head_dim + 15) & ~15u;
-    kv->tile = k_kv_tile(prog);
+    kv->elem = k_kv_elem(be);
+    kv->tile = k_kv_tile(be, prog);
     kv->page = k_cpu_kv_layout(be, prog);
 
     if (kv->page > UINT64_MAX / n_pages) {
@@ -390,14 +399,14 @@ k_cpu_kv_copy(k_backend_t *be, k_kv_t *kv, uint32_t dst, uint32_t src,
     n = n < K_PAGE_TOKENS ? n : K_PAGE_TOKENS;
     d = kv->mem + dst * kv->page;
     s = kv->mem + src * kv->page;
-    k_size = (uint64_t) kv->head_dim * K_PAGE_TOKENS * sizeof(uint16_t);
-    row = K_PAGE_TOKENS * sizeof(uint16_t);
+    k_size = (uint64_t) kv->head_dim * K_PAGE_TOKENS * kv->elem;
+    row = (uint64_t) K_PAGE_TOKENS * kv->elem;
 
     for (i = 0; i < (uint64_t) kv->n_layer * kv->n_kv; i++) {
         for (j = 0; j < k_size; j += row) {
-            memcpy(d + j, s + j, n * sizeof(uint16_t));
+            memcpy(d + j, s + j, n * kv->elem);
         }
-        memcpy(d + k_size, s + k_size, n * kv->hd_pad * sizeof(uint16_t));
+        memcpy(d + k_size, s + k_size, (size_t) n * kv->hd_pad * kv->elem);
         d += kv->tile;
         s += kv->tile;
     }

@@ -9,7 +9,7 @@
  *     exec.c     a program checked and given its scratch
  *     step.c     a step: the walk over the operations
  *     attn.c     the operations QKV's second half and ATTN
- *     sample.c   sampling
+ *     sample.c   sampling; select.c cuts the vocabulary for it
  *
  * A weight and an exec belong to who made them, the backend must outlive both.
  */
@@ -56,7 +56,10 @@ struct k_weight_s {
 };
 
 
-/* Pages [n][layer][kv head]{ K [head_dim][32], V [32][hd_pad] } in F16. */
+/*
+ * Pages [n][layer][kv head]{ K [head_dim][32], V [32][hd_pad] }, in F16; in
+ * F32 where activations are, for a reference that rounds nowhere.
+ */
 struct k_kv_s {
     k_backend_t *be;
     uint32_t     n_pages;
@@ -64,6 +67,7 @@ struct k_kv_s {
     uint32_t     n_kv;
     uint32_t     head_dim;
     uint32_t     hd_pad;
+    uint32_t     elem; /* bytes of an element */
     uint64_t     tile; /* bytes of K and V of one layer and head */
     uint64_t     page; /* bytes */
     uint64_t     size;

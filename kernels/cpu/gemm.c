@@ -54,8 +54,8 @@ k_isa_detect(void)
         return K_ISA_AVX512;
     }
 
-    /* F16C came before AVX2 in every CPU, but GCC 12 cannot ask for it */
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
+        && __builtin_cpu_supports("f16c")) {
         return K_ISA_AVX2;
     }
 #endif

@@ -47,6 +47,9 @@ static void k_avx2_quantize(const k_act_t *a, uint32_t from, uint32_t to);
 static void k_avx2_block(const float *x, k_q8_t *q);
 static void k_avx2_f32_groups(const k_job_t *job, const k_format_t *f,
                               uint32_t n, uint32_t groups);
+static void k_avx2_f32_kinds(float *acc, const uint8_t *const *w, k_type_t kind,
+                             const float *x, size_t x_ld, uint32_t size,
+                             int n_rows, uint32_t n_groups);
 static void k_avx2_unpack(const k_format_t *f, const uint8_t *rec, float *w);
 
 
@@ -512,6 +515,27 @@ k_avx2_kernel(q4_0, K_NIBBLES, 0, 8, 8, 1, 0, 0,
 }
 
 
+/* Inputs k of 8 rows, out of floats of a kind. */
+
+k_inline __m256
+k_plain(const uint8_t *w, uint32_t k, const k_type_t kind)
+{
+    __m256i v;
+
+    if (kind == K_F32) {
+        return _mm256_loadu_ps((const float *) w + k * K_LANES);
+    }
+
+    if (kind == K_F16) {
+        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) (w + k * 16)));
+    }
+
+    v = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *) (w + k * 16)));
+
+    return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
+}
+
+
 /* A record as floats: w[k * 8 + r]. */
 
 static void
@@ -522,18 +546,18 @@ k_avx2_unpack(const k_format_t *f, const uint8_t *rec, float *w)
     __m256i        v;
     const uint8_t *p;
 
-    if (f->store == K_PLAIN) {
+    if (f->type == K_F16) {
         for (k = 0; k < K_BLOCK; k++) {
-            if (f->type == K_F16) {
-                t = k_scales(rec, k, 0);
+            _mm256_store_ps(w + k * K_LANES, k_plain(rec, (uint32_t) k, K_F16));
+        }
 
-            } else {
-                v = _mm256_cvtepu16_epi32(
-                    _mm_loadu_si128((const __m128i *) (rec + k * 16)));
-                t = _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
-            }
+        return;
+    }
 
-            _mm256_store_ps(w + k * K_LANES, t);
+    if (f->type == K_BF16) {
+        for (k = 0; k < K_BLOCK; k++) {
+            _mm256_store_ps(w + k * K_LANES,
+                            k_plain(rec, (uint32_t) k, K_BF16));
         }
 
         return;
@@ -575,8 +599,9 @@ k_avx2_unpack(const k_format_t *f, const uint8_t *rec, float *w)
  */
 
 k_inline void
-k_f32_tile(float *acc, const float *const *w, const float *x, size_t x_ld,
-           uint32_t size, const int rows, const int groups)
+k_f32_tile(float *acc, const uint8_t *const *w, const k_type_t kind,
+           const float *x, size_t x_ld, uint32_t size, const int rows,
+           const int groups)
 {
     int      i, g;
     __m256   sum[2][K_GROUPS], v;
@@ -593,7 +618,7 @@ k_f32_tile(float *acc, const float *const *w, const float *x, size_t x_ld,
     for (k = 0; k < size; k++) {
 #pragma GCC unroll 4
         for (g = 0; g < groups; g++) {
-            v = _mm256_loadu_ps(w[g] + k * K_LANES);
+            v = k_plain(w[g], k, kind);
 #pragma GCC unroll 2
             for (i = 0; i < rows; i++) {
                 sum[i][g] =
@@ -613,6 +638,40 @@ k_f32_tile(float *acc, const float *const *w, const float *x, size_t x_ld,
 }
 
 
+/* The tile as constants: the compiler makes one of each. */
+
+#define k_f32_case(rows, groups)                                               \
+    do {                                                                       \
+        if (kind == K_F32) {                                                   \
+            k_f32_tile(acc, w, K_F32, x, x_ld, size, rows, groups);            \
+        } else if (kind == K_F16) {                                            \
+            k_f32_tile(acc, w, K_F16, x, x_ld, size, rows, groups);            \
+        } else {                                                               \
+            k_f32_tile(acc, w, K_BF16, x, x_ld, size, rows, groups);           \
+        }                                                                      \
+    } while (0)
+
+
+static void
+k_avx2_f32_kinds(float *acc, const uint8_t *const *w, k_type_t kind,
+                 const float *x, size_t x_ld, uint32_t size, int n_rows,
+                 uint32_t n_groups)
+{
+    if (n_groups == K_GROUPS && n_rows >= 2) {
+        k_f32_case(2, K_GROUPS);
+
+    } else if (n_groups == K_GROUPS) {
+        k_f32_case(1, K_GROUPS);
+
+    } else if (n_rows >= 2) {
+        k_f32_case(2, 1);
+
+    } else {
+        k_f32_case(1, 1);
+    }
+}
+
+
 static void
 k_avx2_f32_groups(const k_job_t *job, const k_format_t *f, uint32_t n,
                   uint32_t groups)
@@ -622,8 +681,12 @@ k_avx2_f32_groups(const k_job_t *job, const k_format_t *f, uint32_t n,
     float   *p;
     size_t   at;
     uint32_t m, g, k, size;
-    const float   *w[K_GROUPS], *x;
-    const uint8_t *rec;
+    const float   *x;
+    k_type_t       kind;
+    const uint8_t *w[K_GROUPS];
+
+    /* few rows convert on the way, for many it is done once */
+    kind = f->store == K_PLAIN && job->m <= 2 ? f->type : K_F32;
 
     memset(acc, 0, job->m * K_GROUPS * K_LANES * sizeof(float));
 
@@ -631,14 +694,11 @@ k_avx2_f32_groups(const k_job_t *job, const k_format_t *f, uint32_t n,
         size = job->w->cols - k < K_BLOCK ? job->w->cols - k : K_BLOCK;
 
         for (g = 0; g < groups; g++) {
-            rec = k_group(job->w, n + g * K_LANES) + at;
+            w[g] = k_group(job->w, n + g * K_LANES) + at;
 
-            if (f->type == K_F32) {
-                w[g] = (const float *) rec;
-
-            } else {
-                k_avx2_unpack(f, rec, piece[g]);
-                w[g] = piece[g];
+            if (kind != f->type) {
+                k_avx2_unpack(f, w[g], piece[g]);
+                w[g] = (const uint8_t *) piece[g];
             }
         }
 
@@ -646,18 +706,8 @@ k_avx2_f32_groups(const k_job_t *job, const k_format_t *f, uint32_t n,
             p = acc + m * K_GROUPS * K_LANES;
             x = job->x + m * job->x_ld + k;
 
-            if (groups == K_GROUPS && m + 2 <= job->m) {
-                k_f32_tile(p, w, x, job->x_ld, size, 2, K_GROUPS);
-
-            } else if (groups == K_GROUPS) {
-                k_f32_tile(p, w, x, job->x_ld, size, 1, K_GROUPS);
-
-            } else if (m + 2 <= job->m) {
-                k_f32_tile(p, w, x, job->x_ld, size, 2, 1);
-
-            } else {
-                k_f32_tile(p, w, x, job->x_ld, size, 1, 1);
-            }
+            k_avx2_f32_kinds(p, w, kind, x, job->x_ld, size, (int) (job->m - m),
+                             groups);
         }
     }
 

@@ -45,6 +45,9 @@ static void k_v512_f32(const k_job_t *job);
 static void k_v512_quantize(const k_act_t *a, uint32_t from, uint32_t to);
 static void k_v512_f32_groups(const k_job_t *job, const k_format_t *f,
                               uint32_t n, uint32_t groups);
+static void k_v512_f32_kinds(float *acc, const uint8_t *const *w, k_type_t kind,
+                             const float *x, size_t x_ld, uint32_t size,
+                             int n_rows, uint32_t n_groups);
 static void k_v512_unpack(const k_format_t *f, const uint8_t *rec, float *w);
 
 
@@ -371,6 +374,23 @@ k_v512_kernel(q4_0, K_NIBBLES, 8, 1, 0, 0)
 }
 
 
+/* Inputs k of 16 rows, out of floats of a kind. */
+
+k_inline v5f
+k_plain(const uint8_t *w, uint32_t k, const k_type_t kind)
+{
+    if (kind == K_F32) {
+        return v5f_load(w + k * 64);
+    }
+
+    if (kind == K_F16) {
+        return v5f_load_f16(w + k * 32);
+    }
+
+    return v5f_from_bits(v5i_shl(v5i_load16(w + k * 32), 16));
+}
+
+
 /* A record as floats: w[k * 16 + r]. */
 
 static void
@@ -381,12 +401,17 @@ k_v512_unpack(const k_format_t *f, const uint8_t *rec, float *w)
     v5i            v;
     const uint8_t *p;
 
-    if (f->store == K_PLAIN) {
+    if (f->type == K_F16) {
         for (k = 0; k < K_BLOCK; k++) {
-            t = f->type == K_F16
-                    ? v5f_load_f16(rec + k * 32)
-                    : v5f_from_bits(v5i_shl(v5i_load16(rec + k * 32), 16));
-            v5f_store(w + k * K_LANES, t);
+            v5f_store(w + k * K_LANES, k_plain(rec, (uint32_t) k, K_F16));
+        }
+
+        return;
+    }
+
+    if (f->type == K_BF16) {
+        for (k = 0; k < K_BLOCK; k++) {
+            v5f_store(w + k * K_LANES, k_plain(rec, (uint32_t) k, K_BF16));
         }
 
         return;
@@ -428,8 +453,9 @@ k_v512_unpack(const k_format_t *f, const uint8_t *rec, float *w)
  */
 
 k_inline void
-k_f32_tile(float *acc, const float *const *w, const float *x, size_t x_ld,
-           uint32_t size, const int rows, const int groups)
+k_f32_tile(float *acc, const uint8_t *const *w, const k_type_t kind,
+           const float *x, size_t x_ld, uint32_t size, const int rows,
+           const int groups)
 {
     int      i, g;
     v5f      sum[4][K_GROUPS], v;
@@ -446,7 +472,7 @@ k_f32_tile(float *acc, const float *const *w, const float *x, size_t x_ld,
     for (k = 0; k < size; k++) {
 #pragma GCC unroll 4
         for (g = 0; g < groups; g++) {
-            v = v5f_load(w[g] + k * K_LANES);
+            v = k_plain(w[g], k, kind);
 #pragma GCC unroll 4
             for (i = 0; i < rows; i++) {
                 sum[i][g] = v5f_fma(v, v5f_set(x[i * x_ld + k]), sum[i][g]);
@@ -464,6 +490,40 @@ k_f32_tile(float *acc, const float *const *w, const float *x, size_t x_ld,
 }
 
 
+/* The tile as constants: the compiler makes one of each. */
+
+#define k_f32_case(rows, groups)                                               \
+    do {                                                                       \
+        if (kind == K_F32) {                                                   \
+            k_f32_tile(acc, w, K_F32, x, x_ld, size, rows, groups);            \
+        } else if (kind == K_F16) {                                            \
+            k_f32_tile(acc, w, K_F16, x, x_ld, size, rows, groups);            \
+        } else {                                                               \
+            k_f32_tile(acc, w, K_BF16, x, x_ld, size, rows, groups);           \
+        }                                                                      \
+    } while (0)
+
+
+static void
+k_v512_f32_kinds(float *acc, const uint8_t *const *w, k_type_t kind,
+                 const float *x, size_t x_ld, uint32_t size, int n_rows,
+                 uint32_t n_groups)
+{
+    if (n_groups == K_GROUPS && n_rows >= 4) {
+        k_f32_case(4, K_GROUPS);
+
+    } else if (n_groups == K_GROUPS) {
+        k_f32_case(1, K_GROUPS);
+
+    } else if (n_rows >= 4) {
+        k_f32_case(4, 1);
+
+    } else {
+        k_f32_case(1, 1);
+    }
+}
+
+
 static void
 k_v512_f32_groups(const k_job_t *job, const k_format_t *f, uint32_t n,
                   uint32_t groups)
@@ -473,8 +533,12 @@ k_v512_f32_groups(const k_job_t *job, const k_format_t *f, uint32_t n,
     float   *p;
     size_t   at;
     uint32_t m, g, k, size, rows;
-    const float   *w[K_GROUPS], *x;
-    const uint8_t *rec;
+    const float   *x;
+    k_type_t       kind;
+    const uint8_t *w[K_GROUPS];
+
+    /* few rows convert on the way, for many it is done once */
+    kind = f->store == K_PLAIN && job->m <= 4 ? f->type : K_F32;
 
     memset(acc, 0, job->m * K_GROUPS * K_LANES * sizeof(float));
 
@@ -482,14 +546,11 @@ k_v512_f32_groups(const k_job_t *job, const k_format_t *f, uint32_t n,
         size = job->w->cols - k < K_BLOCK ? job->w->cols - k : K_BLOCK;
 
         for (g = 0; g < groups; g++) {
-            rec = k_group(job->w, n + g * K_LANES) + at;
+            w[g] = k_group(job->w, n + g * K_LANES) + at;
 
-            if (f->type == K_F32) {
-                w[g] = (const float *) rec;
-
-            } else {
-                k_v512_unpack(f, rec, piece[g]);
-                w[g] = piece[g];
+            if (kind != f->type) {
+                k_v512_unpack(f, w[g], piece[g]);
+                w[g] = (const uint8_t *) piece[g];
             }
         }
 
@@ -498,18 +559,8 @@ k_v512_f32_groups(const k_job_t *job, const k_format_t *f, uint32_t n,
             x = job->x + m * job->x_ld + k;
             rows = m + 4 <= job->m ? 4 : 1;
 
-            if (groups == K_GROUPS && rows == 4) {
-                k_f32_tile(p, w, x, job->x_ld, size, 4, K_GROUPS);
-
-            } else if (groups == K_GROUPS) {
-                k_f32_tile(p, w, x, job->x_ld, size, 1, K_GROUPS);
-
-            } else if (rows == 4) {
-                k_f32_tile(p, w, x, job->x_ld, size, 4, 1);
-
-            } else {
-                k_f32_tile(p, w, x, job->x_ld, size, 1, 1);
-            }
+            k_v512_f32_kinds(p, w, kind, x, job->x_ld, size, (int) rows,
+                             groups);
         }
     }
 

@@ -22,18 +22,10 @@
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/select.h"
 #include "kernels/philox.h"
 
 #define K_COLDEST 1e-6f /* temperatures below count as this one */
-
-
-/* A list of tokens: ids rising, with keys and perhaps weights. */
-typedef struct {
-    uint32_t  n;
-    uint32_t *ids;
-    uint32_t *keys;
-    float    *weights;
-} k_list_t;
 
 
 static int      k_sample_check(const k_exec_t *e, const k_sample_t *r);
@@ -50,22 +42,12 @@ static uint32_t k_draw(k_exec_t *e, const k_sample_t *r, const float *x,
 static uint32_t k_draw_all(const k_exec_t *e, double u, double total,
                            const k_scratch_t *s);
 static uint32_t k_draw_list(const k_list_t *list, double u);
-static float    k_bound(const k_exec_t *e, uint32_t k, k_scratch_t *s);
-static void     k_list_keys(k_list_t *list, const float *x);
 static double   k_list_weights(k_exec_t *e, k_list_t *list, const float *x,
                                float max, float t, k_scratch_t *s);
-static void k_list_cut(k_list_t *list, double target, int by_weight, float sure,
-                       uint32_t *order);
-static void k_narrow(const k_exec_t *e, const float *probs, double target,
-                     float *least, float *sure);
-static uint32_t k_select(const k_list_t *list, double target, int by_weight,
-                         float sure, uint32_t *order, uint32_t *equal);
 static double   k_sum(const float *x, uint32_t n);
 static void     k_logprobs(k_exec_t *e, const k_sample_t *r, const float *raw,
                            float max, k_sampled_t *out, double *lse,
                            k_scratch_t *s);
-static uint32_t k_key(float x);
-static float    k_unkey(uint32_t key);
 
 
 /*
@@ -117,8 +99,7 @@ k_sample_check(const k_exec_t *e, const k_sample_t *r)
     }
 
     /* A judged token's logprob is all that it is judged for. */
-    if (r->scored
-        && (!r->logprob || (uint32_t) r->score >= e->prog.n_vocab)) {
+    if (r->scored && (!r->logprob || (uint32_t) r->score >= e->prog.n_vocab)) {
         return 0;
     }
 
@@ -312,7 +293,7 @@ k_draw(k_exec_t *e, const k_sample_t *r, const float *x, float max,
     sure = INFINITY;
 
     if (r->top_k != 0 && r->top_k < n) {
-        least = k_bound(e, r->top_k, s);
+        least = k_bound(s->maxima, slabs, r->top_k, s->keys, s->order);
         list.n = e->simd->collect(x, n, least, list.ids);
         k_list_keys(&list, x);
         if (list.n > r->top_k) {
@@ -336,7 +317,8 @@ k_draw(k_exec_t *e, const k_sample_t *r, const float *x, float max,
         least = r->top_p < 1.0f && least > 0 ? least : FLT_MIN;
         least = least < 1.0f ? least : 1.0f;
         if (r->top_p < 1.0f && least < 1.0f) {
-            k_narrow(e, s->probs, (double) r->top_p * total, &least, &sure);
+            k_narrow(e->simd, s->probs, n, (double) r->top_p * total, &least,
+                     &sure);
         }
         least = least > min_p ? least : min_p;
 
@@ -434,47 +416,6 @@ k_draw_list(const k_list_t *list, double u)
 }
 
 
-/*
- * A logit that no fewer than k tokens reach: the k-th largest maximum of the
- * slabs, of which each is a token of its own.
- */
-static float
-k_bound(const k_exec_t *e, uint32_t k, k_scratch_t *s)
-{
-    float    bound;
-    uint32_t slabs, equal, i;
-    k_list_t list;
-
-    slabs = (e->prog.n_vocab + K_SLAB - 1) / K_SLAB;
-    if (k > slabs) {
-        return -FLT_MAX;
-    }
-
-    list.n = slabs;
-    list.keys = s->keys;
-    list.ids = NULL;
-    list.weights = NULL;
-    for (i = 0; i < slabs; i++) {
-        list.keys[i] = k_key(s->maxima[i]);
-    }
-
-    bound = k_unkey(k_select(&list, k, 0, INFINITY, s->order, &equal));
-
-    return bound > -FLT_MAX ? bound : -FLT_MAX;
-}
-
-
-static void
-k_list_keys(k_list_t *list, const float *x)
-{
-    uint32_t i;
-
-    for (i = 0; i < list->n; i++) {
-        list->keys[i] = k_key(x[list->ids[i]]);
-    }
-}
-
-
 static double
 k_list_weights(k_exec_t *e, k_list_t *list, const float *x, float max, float t,
                k_scratch_t *s)
@@ -487,166 +428,6 @@ k_list_weights(k_exec_t *e, k_list_t *list, const float *x, float max, float t,
     e->simd->exps(list->weights, list->weights, list->n, max, t, s->sums);
 
     return k_sum(s->sums, (list->n + K_SLAB - 1) / K_SLAB);
-}
-
-
-/* Keeps the front part of the list that k_select() finds, in order of ids. */
-static void
-k_list_cut(k_list_t *list, double target, int by_weight, float sure,
-           uint32_t *order)
-{
-    uint32_t i, j, key, equal;
-
-    if (list->n == 0) {
-        return;
-    }
-
-    key = k_select(list, target, by_weight, sure, order, &equal);
-
-    for (i = 0, j = 0; i < list->n; i++) {
-        if (list->keys[i] < key) {
-            continue;
-        }
-        if (list->keys[i] == key) {
-            if (equal == 0) {
-                continue;
-            }
-            equal--;
-        }
-        list->ids[j] = list->ids[i];
-        list->keys[j] = list->keys[i];
-        list->weights[j++] = list->weights[i];
-    }
-
-    list->n = j;
-}
-
-
-/*
- * The shortest front part, by falling key, that counts (or weighs) target or
- * more, never empty; all if none does.  Returns its smallest key and how many
- * of that key belong to it.  What weighs `sure` or more is known to belong to
- * it, and to be less than target.
- */
-static uint32_t
-k_select(const k_list_t *list, double target, int by_weight, float sure,
-         uint32_t *order, uint32_t *equal)
-{
-    int      shift, d;
-    double   sum, mass[256];
-    uint32_t i, j, n, key, low, high, count[256];
-
-    sum = 0;
-    n = 0;
-
-    for (i = 0; i < list->n; i++) {
-        if (by_weight && list->weights[i] >= sure) {
-            sum += (double) list->weights[i];
-        } else {
-            order[n++] = i;
-        }
-    }
-
-    if (n == 0) {
-        *equal = list->n;
-        return 0;
-    }
-
-    for (shift = 24;; shift -= 8) {
-        low = 0xffffffff;
-        high = 0;
-        for (i = 0; i < n; i++) {
-            key = list->keys[order[i]];
-            low = key < low ? key : low;
-            high = key > high ? key : high;
-        }
-        if (low == high) {
-            break;
-        }
-        if (low >> shift == high >> shift) {
-            continue;
-        }
-
-        memset(mass, 0, sizeof(mass));
-        memset(count, 0, sizeof(count));
-
-        for (i = 0; i < n; i++) {
-            d = (int) (list->keys[order[i]] >> shift & 255);
-            count[d]++;
-            if (by_weight) {
-                mass[d] += (double) list->weights[order[i]];
-            }
-        }
-
-        /* The last digit that there is ends the walk if none reaches it. */
-        for (d = (int) (high >> shift & 255); d > (int) (low >> shift & 255);
-             d--) {
-            if (count[d] == 0) {
-                continue;
-            }
-            if (!by_weight) {
-                mass[d] = count[d];
-            }
-            if (sum + mass[d] >= target) {
-                break;
-            }
-            sum += mass[d];
-        }
-
-        for (i = 0, j = 0; i < n; i++) {
-            if ((list->keys[order[i]] >> shift & 255) == (uint32_t) d) {
-                order[j++] = order[i];
-            }
-        }
-        n = j;
-    }
-
-    for (i = 0; i < n; i++) {
-        sum += by_weight ? (double) list->weights[order[i]] : 1.0;
-        if (sum >= target) {
-            i++;
-            break;
-        }
-    }
-
-    *equal = i;
-    return low;
-}
-
-
-/*
- * Raises *least while all probabilities from it on still weigh target, and
- * lowers *sure to where they do not: a few halvings of the floats between, by
- * their bits.  The margin is above the error of the sums.
- */
-static void
-k_narrow(const k_exec_t *e, const float *probs, double target, float *least,
-         float *sure)
-{
-    int      i;
-    float    middle;
-    double   sum;
-    uint32_t low, high, mid;
-
-    low = k_key(*least);
-    high = k_key(1.0f) + 1;
-
-    for (i = 0; i < 10 && high - low > 1; i++) {
-        mid = low + (high - low) / 2;
-        middle = k_unkey(mid);
-        sum = e->simd->above(probs, e->prog.n_vocab, middle);
-
-        if (sum >= target * (1 + 1e-5)) {
-            low = mid;
-        } else if (sum < target * (1 - 1e-5)) {
-            high = mid;
-        } else {
-            break;
-        }
-    }
-
-    *least = k_unkey(low);
-    *sure = k_unkey(high);
 }
 
 
@@ -682,7 +463,8 @@ k_logprobs(k_exec_t *e, const k_sample_t *r, const float *raw, float max,
         return;
     }
 
-    least = k_bound(e, r->n_top, s);
+    least = k_bound(s->maxima, (n + K_SLAB - 1) / K_SLAB, r->n_top, s->keys,
+                    s->order);
     list.ids = s->ids;
     list.keys = s->keys;
     list.weights = s->weights;
@@ -704,30 +486,4 @@ k_logprobs(k_exec_t *e, const k_sample_t *r, const float *raw, float max,
         out->top[i].logprob = (float) ((double) raw[out->top[i].token] - *lse);
     }
     out->n_top = list.n;
-}
-
-
-/* Keys compare as the floats do; both zeros are one. */
-static uint32_t
-k_key(float x)
-{
-    uint32_t u;
-
-    x += 0.0f;
-    memcpy(&u, &x, sizeof(u));
-
-    return u & 0x80000000u ? ~u : u | 0x80000000u;
-}
-
-
-static float
-k_unkey(uint32_t key)
-{
-    float    x;
-    uint32_t u;
-
-    u = key & 0x80000000u ? key & 0x7fffffffu : ~key;
-    memcpy(&x, &u, sizeof(x));
-
-    return x;
 }

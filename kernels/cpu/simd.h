@@ -25,7 +25,8 @@
  * group; rows are neighbours in position.  m, l, o are the online softmax:
  * largest score, sum of exp(score - m), sum of exp(score - m) * v.
  *
- * A page's tile, for one layer and KV head, in F16:
+ * A page's tile, for one layer and KV head, in F16 (or, for the reference
+ * mode, F32):
  *
  *     K  [head_dim][32]   transposed: a vector holds tokens
  *     V  [32][hd_pad]     hd_pad: head_dim up to a multiple of 16
@@ -37,6 +38,7 @@ typedef struct {
     uint32_t group;
     uint32_t pos;    /* of row 0 */
     uint32_t window; /* 0: all */
+    int      f32;    /* pages hold F32 */
     float    cap;    /* 0: none */
     float   *q;      /* [pairs][head_dim], times scale */
     float   *s;      /* [pairs][32] scratch */
@@ -76,7 +78,7 @@ typedef struct {
      * Takes a page's tile into m, l, o.  base: position of its token 0.  Reads
      * V of visible tokens only (and of those before the last visible one).
      */
-    void (*attn_page)(const k_attn_t *a, const uint16_t *k, const uint16_t *v,
+    void (*attn_page)(const k_attn_t *a, const void *k, const void *v,
                       uint32_t base);
 
     /*

@@ -1,6 +1,6 @@
 /*
- * The operations of simd.h over AVX2, FMA and F16C.  Any compute thread calls them, on
- * memory of its own; chosen at run time by k_simd_table().
+ * The operations of simd.h over AVX2, FMA and F16C.  Any compute thread calls
+ * them, on memory of its own; chosen at run time by k_simd_table().
  */
 
 #include "kernels/cpu/simd_256.h"

@@ -1,6 +1,6 @@
 /*
- * The operations of simd.h over AVX-512.  Any compute thread calls them, on
- * memory of its own; chosen at run time by k_simd_table().
+ * The operations of simd.h over AVX-512.  Any compute thread calls
+ * them, on memory of its own; chosen at run time by k_simd_table().
  */
 
 #include "kernels/cpu/simd_512.h"

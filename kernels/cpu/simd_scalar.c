@@ -203,9 +203,16 @@ s_half(uint16_t *out, const float *x, uint32_t n)
 }
 
 
+static float
+s_page(const k_attn_t *a, const void *tile, size_t i)
+{
+    return a->f32 ? ((const float *) tile)[i]
+                  : k_float(((const uint16_t *) tile)[i]);
+}
+
+
 static void
-s_attn_page(const k_attn_t *a, const uint16_t *k, const uint16_t *v,
-            uint32_t base)
+s_attn_page(const k_attn_t *a, const void *k, const void *v, uint32_t base)
 {
     float       *s, *o, m, p, alpha;
     uint32_t     i, t, d, pos, lo, hi;
@@ -231,7 +238,7 @@ s_attn_page(const k_attn_t *a, const uint16_t *k, const uint16_t *v,
         for (t = lo; t < hi; t++) {
             s[t] = 0;
             for (d = 0; d < a->head_dim; d++) {
-                s[t] += q[d] * k_float(k[d * K_PAGE_TOKENS + t]);
+                s[t] += q[d] * s_page(a, k, d * K_PAGE_TOKENS + t);
             }
             s[t] = s_cap(s[t], a->cap);
             m = s[t] > m || s[t] != s[t] ? s[t] : m;
@@ -248,7 +255,7 @@ s_attn_page(const k_attn_t *a, const uint16_t *k, const uint16_t *v,
             p = expf(s[t] - m);
             a->l[i] += p;
             for (d = 0; d < a->head_dim; d++) {
-                o[d] += p * k_float(v[t * a->hd_pad + d]);
+                o[d] += p * s_page(a, v, t * a->hd_pad + d);
             }
         }
     }

@@ -687,7 +687,7 @@ sub response {
     }
     $r->{body} = $c->{body};
     $r->{whole} = $c->{done};
-    $r->{json} = eval { $json->decode($r->{body}) };
+    $r->{json} = eval { $json->decode($r->{body}) } if length $r->{body} < 1e6;
     $r->{error} = ref $r->{json} eq 'HASH' ? $r->{json}{error} : undef;
     delete $c->{res};
     $c->close if $c->{once} && $c->{done};

@@ -33,7 +33,7 @@ my @good = (
     [$engine . $model, 'location /v1/ { llm_pass m; }'],
     [$engine . 'llm_model m { weights a; names x y; context 4096; }', 'location /v1/ { llm_pass y; }'],
     [$engine . 'llm_model m { engine local; weights a; context 8k; }', 'location /v1/ { llm_pass; }'],
-    ['llm_engine a { } llm_engine b { socket unix:/tmp/b; }
+    ['llm_engine a { } llm_engine b { socket unix:/b; }
         llm_model m { engine b; weights a; }', 'location /v1/ { llm_pass engine=b; }
         location /m/ { llm_pass m; } location /metrics { llm_metrics a; }'],
     ["llm_engine local { submit_ring 64k; complete_ring 2m; queue 10; }" . $model,
@@ -120,9 +120,9 @@ mistake(@$_, $engine . $model, $_->[0]) for @server;
 
 # two engines and nothing to choose by
 
-mistake('location /v1/ { llm_pass; }', 'engine', 'llm_engine a { } llm_engine b { socket unix:/tmp/b; }',
+mistake('location /v1/ { llm_pass; }', 'engine', 'llm_engine a { } llm_engine b { socket unix:/b; }',
     'location /v1/ { llm_pass; }');
-mistake('location /m { llm_metrics; }', 'engine', 'llm_engine a { } llm_engine b { socket unix:/tmp/b; }',
+mistake('location /m { llm_metrics; }', 'engine', 'llm_engine a { } llm_engine b { socket unix:/b; }',
     'location /m { llm_metrics; }');
 mistake('location /v1/ { llm_pass; }', 'engine', '', 'location /v1/ { llm_pass; }');
 

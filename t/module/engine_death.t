@@ -116,12 +116,13 @@ is($d->events, 2, 'connection closed: submitted again');
 
 # nobody comes: the wait is bounded
 
+$t->connected;
 ($c) = reborn([['die', life()]], uri => '/now/chat/completions', dead => 1);
 my $r = $c->response;
 is($r->{status}, 503, 'nobody comes: 503');
 is($r->{error}{code}, 'engine_unavailable', 'nobody comes: code');
 
-$t->engine;
+$t->engine->connected;
 $c = $t->stream([['admit', {}], ['head', 200, 'sse'], ['wait', 'head'], ['die', life()]],
     uri => '/now/chat/completions');
 is($c->head->{status}, 200, 'nobody comes, behind the head: 200');

@@ -76,6 +76,15 @@ my @e = $c->events;
 is(scalar @e, 21, 'events in an interval');
 cmp_ok(scalar @{ $c->{chunks} }, '>', 15, 'came in chunks of their own');
 
+# a long stream takes no more memory than a short one
+
+my ($worker) = $t->workers;
+my $rss = sub { (LLMTest::slurp("/proc/$worker/status") =~ /VmRSS:\s+(\d+)/)[0] };
+my $before = $rss->();
+$r = $t->stream(sse(['flood', 10_000_000]))->response;
+cmp_ok(length $r->{body}, '>', 10_000_000, 'a stream of 10 MB');
+cmp_ok($rss->() - $before, '<', 3000, 'in bounded memory (kB)') unless $t->{version} =~ /sanitize=address/;
+
 # thirty at once
 
 my @c = map { $t->stream(sse(['events', 40, 5, { size => 100 * $_ }])) } 1 .. 30;

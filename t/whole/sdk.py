@@ -155,6 +155,17 @@ lp = r.choices[0].logprobs
 ok(lp.token_logprobs[0] is None
    and all(x is not None and x <= 0 for x in lp.token_logprobs[1:]),
    "echo: logprobs of the prompt too", lp.token_logprobs)
+ok(lp.top_logprobs[1][lp.tokens[1]] == lp.token_logprobs[1]
+   if lp.tokens[1] in lp.top_logprobs[1]
+   else lp.token_logprobs[1] <= min(lp.top_logprobs[1].values()),
+   "the prompt's logprobs are of the prompt's tokens", lp)
+scored = client.completions.create(
+    model="default", prompt="The capital of France is Paris", max_tokens=0,
+    temperature=0, logprobs=1, echo=True).choices[0]
+ok(scored.text == "The capital of France is Paris"
+   and len(scored.logprobs.tokens) == 6, "max_tokens 0 with echo", scored)
+ok(scored.logprobs.token_logprobs[-1] > -1.5,
+   "Paris is likely", scored.logprobs.token_logprobs)
 ok("".join(lp.tokens) == r.choices[0].text, "tokens are the text")
 ok([r.choices[0].text.find(t, o) for t, o in zip(lp.tokens, lp.text_offset)]
    == lp.text_offset, "text_offset")

@@ -1,0 +1,395 @@
+/*
+ * The default model against transformers on the same dequantised weights:
+ * logits and greedy tokens with F32 activations; with int8 ones, how far the
+ * distributions are from F32's, beside llama.cpp on the same file.
+ *
+ * Expected values and their format: make_goldens.py.  Skips where the model
+ * is not there.
+ */
+
+#include <errno.h>
+#include <math.h>
+#include <stdint.h>
+#include <time.h>
+#include "engine/base.h"
+#include "engine/model/model.h"
+#include "t/lib/tap.h"
+#include "t/model/real.h"
+
+#define GOLDEN_PROMPTS 32
+#define GOLDEN_ROWS    256 /* of a step */
+#define GOLDEN_L2      1e-3
+#define GOLDEN_MARGIN  1e-3
+#define GOLDEN_TOP1    0.98
+
+typedef struct {
+    uint32_t       n_tokens;
+    uint32_t       n_rows;
+    const int32_t *tokens;
+    const int32_t *greedy;
+    const float   *margin;
+    const uint8_t *rows;
+    uint32_t       page; /* its first */
+} prompt_t;
+
+typedef struct {
+    uint8_t *data;
+    uint32_t n_vocab;
+    uint32_t n_prompts;
+    uint32_t n_greedy;
+    uint32_t stride;
+    uint32_t n_top;
+    uint32_t n_kl;
+    uint32_t n_mass;
+    double   llama_kl;
+    double   llama_top1;
+    size_t   row_bytes;
+    prompt_t prompts[GOLDEN_PROMPTS];
+
+    const int32_t *text;
+    const uint8_t *kl;
+} golden_t;
+
+
+static int    golden_read(golden_t *g, const char *path);
+static void   golden_f32(golden_t *g, k_isa_t isa);
+static double golden_prompt(golden_t *g, real_t *r, prompt_t *p, float *logits);
+static double golden_row(const golden_t *g, const uint8_t *row,
+                         const float *logits);
+static void   golden_greedy(golden_t *g, real_t *r, uint32_t *wrong,
+                            uint32_t *excused, float *logits);
+static void   golden_int8(golden_t *g, k_isa_t isa);
+static double golden_kl(const golden_t *g, uint32_t i, const float *logits,
+                        int *same);
+
+
+int
+main(void)
+{
+    golden_t g;
+
+    real_need();
+
+    if (golden_read(&g, "t/model/goldens/goldens.bin") < 0) {
+        printf("Bail out! goldens.bin is broken\n");
+        return 1;
+    }
+
+    golden_f32(&g, K_ISA_AUTO);
+    golden_int8(&g, K_ISA_AUTO);
+
+    free(g.data);
+
+    return tap_done();
+}
+
+
+static int
+golden_read(golden_t *g, const char *path)
+{
+    const uint8_t *p;
+    uint32_t       head[8], i, row;
+    long           size;
+    FILE          *f;
+
+    memset(g, 0, sizeof(*g));
+
+    f = fopen(path, "rb");
+    if (f == NULL) {
+        return -errno;
+    }
+
+    fseek(f, 0, SEEK_END);
+    size = ftell(f);
+    rewind(f);
+    g->data = malloc((size_t) size);
+
+    if (fread(g->data, 1, (size_t) size, f) != (size_t) size
+        || memcmp(g->data, "LLMGOLD1", 8) != 0) {
+        fclose(f);
+        return -EINVAL;
+    }
+    fclose(f);
+
+    memcpy(head, g->data + 8, sizeof(head));
+    g->n_vocab = head[0];
+    g->n_prompts = head[1];
+    g->n_greedy = head[2];
+    g->stride = head[3];
+    g->n_top = head[4];
+    g->n_kl = head[5];
+    g->n_mass = head[6];
+    memcpy(&g->llama_kl, g->data + 40, 8);
+    memcpy(&g->llama_top1, g->data + 48, 8);
+    g->row_bytes =
+        8 + (g->n_vocab + g->stride - 1) / g->stride * 4 + g->n_top * 8;
+
+    p = g->data + 56;
+
+    for (i = 0; i < g->n_prompts && i < GOLDEN_PROMPTS; i++) {
+        prompt_t *q = &g->prompts[i];
+
+        memcpy(&q->n_tokens, p, 4);
+        memcpy(&q->n_rows, p + 4, 4);
+        q->tokens = (const int32_t *) (p + 8);
+        q->greedy = q->tokens + q->n_tokens;
+        q->margin = (const float *) (q->greedy + g->n_greedy);
+        q->rows = (const uint8_t *) (q->margin + g->n_greedy);
+        p = q->rows;
+        for (row = 0; row < q->n_rows; row++) {
+            p += g->row_bytes;
+        }
+    }
+
+    g->text = (const int32_t *) p;
+    g->kl = p + g->n_kl * 4;
+    p = g->kl + (size_t) g->n_kl * g->n_mass * 6;
+
+    return p == g->data + size ? 0 : -EINVAL;
+}
+
+
+/* Every prompt by itself, then the greedy tokens of all of them together. */
+
+static void
+golden_f32(golden_t *g, k_isa_t isa)
+{
+    real_t   r;
+    float   *logits;
+    double   l2, worst = 0;
+    uint32_t i, page = 0, wrong[GOLDEN_PROMPTS], excused[GOLDEN_PROMPTS];
+
+    real_open(&r, isa, K_ACT_F32, 0, GOLDEN_ROWS, g->n_prompts);
+    logits = malloc(g->n_vocab * sizeof(float));
+
+    for (i = 0; i < g->n_prompts; i++) {
+        g->prompts[i].page = page;
+        page += (g->prompts[i].n_tokens + g->n_greedy) / K_PAGE_TOKENS + 1;
+
+        l2 = golden_prompt(g, &r, &g->prompts[i], logits);
+        worst = l2 > worst || l2 != l2 ? l2 : worst;
+        ok(l2 <= GOLDEN_L2, "f32, prompt %u of %u tokens: relative L2 %.1e",
+           i + 1, g->prompts[i].n_tokens, l2);
+    }
+
+    golden_greedy(g, &r, wrong, excused, logits);
+
+    for (i = 0; i < g->n_prompts; i++) {
+        ok(wrong[i] == 0,
+           "f32, prompt %u: %u greedy tokens, %u differ, %u at a tie", i + 1,
+           g->n_greedy, wrong[i], excused[i]);
+    }
+
+    diag("f32: worst relative L2 of logits %.2e", worst);
+    free(logits);
+    real_close(&r);
+}
+
+
+static double
+golden_prompt(golden_t *g, real_t *r, prompt_t *p, float *logits)
+{
+    const uint8_t *row;
+    uint32_t       at, n, i, pos, wanted[8], n_wanted;
+    double         l2, worst = 0;
+
+    for (at = 0; at < p->n_tokens; at += n) {
+        n = p->n_tokens - at < GOLDEN_ROWS ? p->n_tokens - at : GOLDEN_ROWS;
+        n_wanted = 0;
+        row = p->rows;
+
+        for (i = 0; i < p->n_rows; i++) {
+            memcpy(&pos, row + i * g->row_bytes, 4);
+            if (pos >= at && pos < at + n) {
+                wanted[n_wanted++] = pos - at;
+            }
+        }
+
+        real_one(r, p->tokens + at, n, at, p->page, wanted, n_wanted);
+
+        for (i = 0; i < p->n_rows; i++) {
+            memcpy(&pos, row + i * g->row_bytes, 4);
+            if (pos >= at && pos < at + n) {
+                real_logits(r, n_wanted == 1 || pos - at == wanted[0] ? 0 : 1,
+                            logits);
+                l2 = golden_row(g, row + i * g->row_bytes, logits);
+                worst = l2 > worst || l2 != l2 ? l2 : worst;
+            }
+        }
+    }
+
+    return worst;
+}
+
+
+/* Relative L2 over the tokens that the golden row has; its norm over all. */
+
+static double
+golden_row(const golden_t *g, const uint8_t *row, const float *logits)
+{
+    const uint32_t *ids;
+    const float    *some, *top;
+    uint32_t        i, n = (g->n_vocab + g->stride - 1) / g->stride;
+    double          d, diff = 0, norm = 0, all = 0, want;
+    float           f;
+
+    memcpy(&f, row + 4, 4);
+    some = (const float *) (row + 8);
+    ids = (const uint32_t *) (some + n);
+    top = (const float *) (ids + g->n_top);
+
+    for (i = 0; i < n; i++) {
+        d = (double) logits[i * g->stride] - (double) some[i];
+        diff += d * d;
+        norm += (double) some[i] * (double) some[i];
+    }
+
+    for (i = 0; i < g->n_top; i++) {
+        d = (double) logits[ids[i]] - (double) top[i];
+        diff += d * d;
+        norm += (double) top[i] * (double) top[i];
+    }
+
+    for (i = 0; i < g->n_vocab; i++) {
+        all += (double) logits[i] * (double) logits[i];
+    }
+
+    want = (double) f;
+    all = fabs(sqrt(all) - want) / want;
+    diff = sqrt(diff / norm);
+
+    return all > diff ? all : diff;
+}
+
+
+/*
+ * All prompts go on by a token a step, in one batch; each is fed the golden
+ * tokens, so that a step at which two are as good as equal does not excuse
+ * the steps after it.
+ */
+
+static void
+golden_greedy(golden_t *g, real_t *r, uint32_t *wrong, uint32_t *excused,
+              float *logits)
+{
+    uint32_t step, i, k, best;
+    int32_t  tokens[GOLDEN_PROMPTS];
+
+    for (i = 0; i < g->n_prompts; i++) {
+        wrong[i] = excused[i] = 0;
+    }
+
+    for (step = 0; step < g->n_greedy; step++) {
+        real_begin(r);
+
+        /* The first step has the last token of the prompt once more. */
+        for (i = 0; i < g->n_prompts; i++) {
+            prompt_t *p = &g->prompts[i];
+
+            tokens[i] =
+                step ? p->greedy[step - 1] : p->tokens[p->n_tokens - 1];
+            real_add(r, &tokens[i], 1, p->n_tokens - 1 + step, p->page);
+            real_want(r, i);
+        }
+
+        real_run(r);
+
+        for (i = 0; i < g->n_prompts; i++) {
+            real_logits(r, i, logits);
+
+            for (best = 0, k = 1; k < g->n_vocab; k++) {
+                best = logits[k] > logits[best] ? k : best;
+            }
+
+            if ((int32_t) best != g->prompts[i].greedy[step]) {
+                if (g->prompts[i].margin[step] < (float) GOLDEN_MARGIN) {
+                    excused[i]++;
+                } else {
+                    wrong[i]++;
+                }
+            }
+        }
+    }
+}
+
+
+/* The text in chunks, all logits wanted. */
+
+static void
+golden_int8(golden_t *g, k_isa_t isa)
+{
+    real_t   r;
+    float   *logits;
+    double   kl = 0, top1 = 0;
+    uint32_t at, i, n, wanted[GOLDEN_ROWS];
+    int      same = 0;
+
+    real_open(&r, isa, K_ACT_INT8, 0, GOLDEN_ROWS, 1);
+    logits = malloc(g->n_vocab * sizeof(float));
+
+    for (at = 0; at < g->n_kl; at += n) {
+        n = g->n_kl - at < GOLDEN_ROWS ? g->n_kl - at : GOLDEN_ROWS;
+
+        for (i = 0; i < n; i++) {
+            wanted[i] = i;
+        }
+
+        real_one(&r, g->text + at, n, at, 0, wanted, n);
+
+        for (i = 0; i < n; i++) {
+            real_logits(&r, i, logits);
+            kl += golden_kl(g, at + i, logits, &same);
+            top1 += same;
+        }
+    }
+
+    kl /= g->n_kl;
+    top1 /= g->n_kl;
+
+    ok(kl <= g->llama_kl,
+       "int8, %u tokens: mean KL from F32 %.6f, llama.cpp's %.6f", g->n_kl, kl,
+       g->llama_kl);
+    ok(top1 >= GOLDEN_TOP1, "int8: top-1 agreement %.4f, llama.cpp's %.4f",
+       top1, g->llama_top1);
+
+    free(logits);
+    real_close(&r);
+}
+
+
+static double
+golden_kl(const golden_t *g, uint32_t i, const float *logits, int *same)
+{
+    const uint8_t *row = g->kl + (size_t) i * g->n_mass * 6;
+    uint32_t       k, best = 0;
+    uint16_t       id;
+    double         sum = 0, rest_p = 1, rest_q = 1, kl = 0, p, lp, lq;
+    float          f;
+
+    for (k = 1; k < g->n_vocab; k++) {
+        best = logits[k] > logits[best] ? k : best;
+    }
+
+    for (k = 0; k < g->n_vocab; k++) {
+        sum += exp((double) logits[k] - (double) logits[best]);
+    }
+
+    sum = log(sum) + (double) logits[best];
+
+    for (k = 0; k < g->n_mass; k++) {
+        memcpy(&id, row + k * 2, 2);
+        memcpy(&f, row + g->n_mass * 2 + k * 4, 4);
+        lp = (double) f;
+        lq = (double) logits[id] - sum;
+        p = exp(lp);
+        kl += p * (lp - lq);
+        rest_p -= p;
+        rest_q -= exp(lq);
+        *same = k == 0 ? best == id : *same;
+    }
+
+    rest_p = rest_p > 1e-12 ? rest_p : 1e-12;
+    rest_q = rest_q > 1e-12 ? rest_q : 1e-12;
+
+    return kl + rest_p * log(rest_p / rest_q);
+}
