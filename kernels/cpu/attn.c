@@ -28,8 +28,7 @@ static uint32_t k_tile_rows(const k_exec_t *e);
 static void     k_rope_group(k_exec_t *e, const k_op_t *op, const float *rope,
                              const k_group_t *g, uint32_t head, k_scratch_t *s);
 static void     k_rope_store(const k_exec_t *e, uint8_t *k, uint8_t *v,
-                             const float *key, const float *value,
-                             uint16_t *half);
+                             const float *key, const float *value, uint16_t *half);
 static void     k_attn_unit(k_exec_t *e, const k_op_t *op, const k_tile_t *t,
                             uint32_t head, uint32_t span, k_scratch_t *s);
 static void     k_attn_span(k_exec_t *e, const k_op_t *op, const k_tile_t *t,

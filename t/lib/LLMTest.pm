@@ -158,10 +158,10 @@ sub write {
 }
 
 # The usual configuration with parts of it replaced or added to:
-# main, http, engine, model, server, location, pass, workers, format, listen.
+# main, events, http, engine, model, server, location, pass, workers, format, listen.
 sub conf {
     my ($s, %o) = @_;
-    my %d = (main => '', http => '', engine => '', server => '', location => '',
+    my %d = (main => '', events => '', http => '', engine => '', server => '', location => '',
         pass => 'llm_pass;', workers => 1, listen => '127.0.0.1:%%PORT_0%%',
         model => "llm_model smollm2 { engine local; weights a.gguf; names default; }",
         %o);
@@ -171,7 +171,7 @@ sub conf {
 worker_processes $d{workers};
 error_log error.log @{[$ENV{TEST_NGINX_DEBUG} ? 'debug' : 'info']};
 $d{main}
-events { worker_connections 512; }
+events { worker_connections 512; $d{events} }
 http {
     %%HTTP%%
     client_max_body_size 32m;

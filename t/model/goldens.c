@@ -286,8 +286,7 @@ golden_greedy(golden_t *g, real_t *r, uint32_t *wrong, uint32_t *excused,
         for (i = 0; i < g->n_prompts; i++) {
             prompt_t *p = &g->prompts[i];
 
-            tokens[i] =
-                step ? p->greedy[step - 1] : p->tokens[p->n_tokens - 1];
+            tokens[i] = step ? p->greedy[step - 1] : p->tokens[p->n_tokens - 1];
             real_add(r, &tokens[i], 1, p->n_tokens - 1 + step, p->page);
             real_want(r, i);
         }

@@ -78,10 +78,8 @@ real_open(real_t *r, k_isa_t isa, k_act_mode_t act, uint32_t threads,
     char           err[K_ERR_MAX];
 
     memset(r, 0, sizeof(*r));
-    conf = (k_config_t){.threads = threads,
-                        .isa = isa,
-                        .act = act,
-                        .memory = 2ull << 30};
+    conf = (k_config_t){
+        .threads = threads, .isa = isa, .act = act, .memory = 2ull << 30};
 
     if (k_backend_cpu.open(&conf, &r->be, err) != 0) {
         return -1;
@@ -151,10 +149,8 @@ real_add(real_t *r, const int32_t *tokens, uint32_t n, uint32_t pos,
     }
 
     memcpy(r->tokens + row, tokens, n * sizeof(int32_t));
-    r->seqs[b->n_seqs] = (k_batch_seq_t){.row = row,
-                                         .n = n,
-                                         .pos = pos,
-                                         .pages = r->pages[b->n_seqs]};
+    r->seqs[b->n_seqs] = (k_batch_seq_t){
+        .row = row, .n = n, .pos = pos, .pages = r->pages[b->n_seqs]};
     b->n_seqs++;
     b->n_rows += n;
 

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
 # Many requests while clients leave, the engine dies and NGINX is reloaded, in
-# an order that chance decides (with a fixed seed; LLM_SEED=N for another one).
+# an order that chance decides (with a fixed seed; LLM_SEED=N for another one,
+# LLM_ROUNDS=N for a longer run).
 # Whoever stays gets a whole answer or an error that says so; never a silent
 # cut. What is left over at the end is looked for as ever.
 
@@ -43,7 +44,7 @@ sub finish {
     push @bad, "$r->{status} whole=" . ($r->{whole} || 0) . ' ' . substr $r->{body}, -100 unless $ok;
 }
 
-for my $round (1 .. 120) {
+for my $round (1 .. ($ENV{LLM_ROUNDS} || 120)) {
     my $what = rand;
     if (@c > 24 || $what < 0.25 && @c) {
         finish(splice @c, int rand @c, 1);

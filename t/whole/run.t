@@ -17,6 +17,7 @@ my $t = LLMTest->new; # for its port and its client
 my $port = $t->port;
 my $log = $t->dir . '/run.out';
 
+$t->write('run.out', '');
 my $pid = fork;
 die "fork: $!" unless defined $pid;
 if ($pid == 0) {
