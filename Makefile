@@ -80,6 +80,7 @@ test-tsan:
 	@util/fetch-model smollm2-135m > /dev/null
 	@$(MAKE) --no-print-directory -j$(shell nproc) module
 	@$(MAKE) --no-print-directory -j$(shell nproc) SAN=tsan engine tests
+	@cp build/ngx_http_llm_module.so build/tsan/
 	SAN=tsan LLM_BUILD=build/tsan prove -r t
 
 bench:
