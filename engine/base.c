@@ -331,7 +331,7 @@ llm_log(int level, const char *fmt, ...)
     struct tm                tm;
     time_t                   now;
     va_list                  ap;
-    size_t                   n;
+    size_t                   n, from;
     int                      m;
 
     if (level > log_limit) {
@@ -349,9 +349,17 @@ llm_log(int level, const char *fmt, ...)
     m = vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
     va_end(ap);
 
+    from = n;
     n += m < 0 ? 0 : (size_t) m;
     if (n > sizeof(line) - 2) {
         n = sizeof(line) - 2;
+    }
+
+    /* Names and paths come from outside: a line stays one line. */
+    for (; from < n; from++) {
+        if ((unsigned char) line[from] < 0x20 || line[from] == 0x7f) {
+            line[from] = '?';
+        }
     }
 
     line[n++] = '\n';

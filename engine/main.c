@@ -24,6 +24,7 @@ enum {
     OPT_MODEL_ROOT,
     OPT_MANIFEST,
     OPT_MEMORY,
+    OPT_KV,
     OPT_THREADS,
     OPT_KERNELS,
     OPT_ACT,
@@ -51,6 +52,7 @@ static const option_t options[] = {
      "models to load without NGINX's asking, as JSON"},
     {"memory", OPT_MEMORY, "SIZE",
      "arena of weights and KV pages: 8g, 512m (half of the RAM)"},
+    {"kv", OPT_KV, "SIZE", "KV pages of each model (a share of --memory)"},
     {"threads", OPT_THREADS, "N", "compute threads (one per physical core)"},
     {"kernels", OPT_KERNELS, "ISA", "auto, scalar, avx2, avx512 (auto)"},
     {"act", OPT_ACT, "MODE",
@@ -185,6 +187,8 @@ main_option(int code, const char *arg, serve_options_t *opt)
         return 0;
     case OPT_MEMORY:
         return main_size(arg, &opt->memory);
+    case OPT_KV:
+        return main_size(arg, &opt->kv);
     case OPT_THREADS:
         return main_number(arg, 1, 1024, &opt->threads);
     case OPT_KERNELS:

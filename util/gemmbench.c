@@ -14,7 +14,6 @@
  */
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +30,6 @@
 #define GB_SECONDS     0.04 /* a point */
 #define GB_BURST       0.0001
 #define GB_PIECE       4000000 /* products, or bytes, of one call */
-#define GB_MACS_MAX    1e9     /* a point that costs more is left out */
 
 
 typedef struct {
@@ -69,7 +67,7 @@ struct gb_job_s {
     const uint8_t    *data;
     size_t            size;
     pthread_barrier_t barrier;
-    double            rate[GB_THREADS_MAX];
+    double            rate[GB_THREADS_MAX]; /* best burst */
     size_t            turn[GB_THREADS_MAX];
 };
 
@@ -402,7 +400,7 @@ gb_gemm(gb_job_t *job, uint32_t thread)
     double   macs;
 
     rows = job->w->rows;
-    g = k_matrix_granule(job->w);
+    g = 4 * k_matrix_granule(job->w);
     all = (rows + g - 1) / g;
     macs = (double) rows * job->w->cols * job->a->rows;
     gb_piece(job, thread, all, (size_t) (macs / GB_PIECE), &from, &to);
@@ -609,8 +607,7 @@ gb_matrix(const gb_conf_t *conf, const gb_type_t *type, const gb_shape_t *shape,
     for (i = 0; i < sizeof(gb_ms) / sizeof(gb_ms[0]); i++) {
         snprintf(m, sizeof(m), "%u", gb_ms[i]);
 
-        if ((conf->ms && !gb_listed(conf->ms, m))
-            || (double) gb_ms[i] * shape->rows * shape->cols > GB_MACS_MAX) {
+        if (conf->ms && !gb_listed(conf->ms, m)) {
             continue;
         }
 

@@ -24,6 +24,12 @@ int api_openai_parse(int kind, const char *body, size_t len, gen_request_t *req,
                      gen_error_t *error);
 void api_request_free(gen_request_t *req);
 
+/*
+ * Once its prompts are tokens: lets go of the body and of all that only the
+ * prompts needed; what a writer wants of the request stays.  0 or -ENOMEM.
+ */
+int api_request_settle(gen_request_t *req);
+
 /* POST /tokenize: {model, prompt | messages, add_special_tokens?,
  * return_token_strs?, tools?, chat_template_kwargs?, add_generation_prompt?} */
 typedef struct {

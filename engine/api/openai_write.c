@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include "engine/api/api.h"
 
-/* With obfuscation on, the padded text of a chunk is a multiple of this. */
-#define WRITE_PAD 32
+/* With obfuscation on, the length of an event is a multiple of this. */
+#define WRITE_PAD 64
 
 typedef struct {
     buf_t       text;     /* not streamed: all of it */
@@ -24,6 +24,7 @@ typedef struct {
     buf_t       lp_off;   /* and text_offset */
     uint32_t    n_lp;
     size_t      chars; /* code points given out, for text_offset */
+    uint64_t    pad;   /* obfuscation's generator */
     const char *finish;
 } part_t;
 
@@ -33,7 +34,6 @@ struct api_writer_s {
     uint32_t              n_choices;
     part_t               *parts;
     buf_t                 head; /* what all chunks begin with */
-    uint64_t              pad;  /* obfuscation's generator */
 };
 
 static const char *const finishes[] = {[GEN_FINISH_STOP] = "stop",
@@ -45,7 +45,7 @@ static const char *const finishes[] = {[GEN_FINISH_STOP] = "stop",
 static void write_head(api_writer_t *w, buf_t *out, const char *object);
 static void write_chunk(api_writer_t *w, buf_t *out, uint32_t choice,
                         const gen_text_t *text, int first, const char *finish);
-static void write_tail(api_writer_t *w, buf_t *out, size_t text_len);
+static void write_tail(api_writer_t *w, buf_t *out, part_t *p, size_t from);
 static void write_logprobs(api_writer_t *w, buf_t *out, part_t *p);
 static void write_note(api_writer_t *w, part_t *p, const gen_text_t *text);
 static void write_note_chat(part_t *p, const gen_token_t *t);
@@ -61,6 +61,7 @@ api_writer_new(const gen_request_t *req, const gen_identity_t *identity,
                uint32_t n_choices)
 {
     api_writer_t *w;
+    uint32_t      i;
 
     w = calloc(1, sizeof(api_writer_t));
     if (w == NULL) {
@@ -70,7 +71,6 @@ api_writer_new(const gen_request_t *req, const gen_identity_t *identity,
     w->req = req;
     w->id = identity;
     w->n_choices = n_choices;
-    w->pad = identity->seed | 1;
     w->parts = calloc(n_choices ? n_choices : 1, sizeof(part_t));
 
     write_head(w, &w->head,
@@ -81,6 +81,11 @@ api_writer_new(const gen_request_t *req, const gen_identity_t *identity,
     if (w->parts == NULL || w->head.failed) {
         api_writer_free(w);
         return NULL;
+    }
+
+    /* A choice's bytes depend on its own tokens, not on how choices mix. */
+    for (i = 0; i < n_choices; i++) {
+        w->parts[i].pad = (identity->seed ^ i * 0x9e3779b97f4a7c15ull) | 1;
     }
 
     return w;
@@ -179,6 +184,8 @@ static void
 write_chunk(api_writer_t *w, buf_t *out, uint32_t choice,
             const gen_text_t *text, int first, const char *finish)
 {
+    size_t from = out->len;
+
     buf_add(out, w->head.data, w->head.len);
     buf_fmt(out, "{\"index\":%u,", choice);
 
@@ -210,29 +217,29 @@ write_chunk(api_writer_t *w, buf_t *out, uint32_t choice,
         buf_str(out, ",\"usage\":null");
     }
 
-    write_tail(w, out, text->text.len);
+    write_tail(w, out, &w->parts[choice], from);
 }
 
 
 /* The end of an event, padded against observers of packet lengths. */
 
 static void
-write_tail(api_writer_t *w, buf_t *out, size_t text_len)
+write_tail(api_writer_t *w, buf_t *out, part_t *p, size_t from)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
     size_t            n;
 
     if (w->req->obfuscation) {
-        n = WRITE_PAD - text_len % WRITE_PAD;
         buf_str(out, ",\"obfuscation\":\"");
+        n = WRITE_PAD - (out->len - from + sizeof("\"}\n\n") - 1) % WRITE_PAD;
 
         while (n--) {
             /* xorshift64*: unlike the text, not secret. */
-            w->pad ^= w->pad >> 12;
-            w->pad ^= w->pad << 25;
-            w->pad ^= w->pad >> 27;
-            buf_add(out, &letters[(w->pad * 0x2545f4914f6cdd1dull) >> 58], 1);
+            p->pad ^= p->pad >> 12;
+            p->pad ^= p->pad << 25;
+            p->pad ^= p->pad >> 27;
+            buf_add(out, &letters[(p->pad * 0x2545f4914f6cdd1dull) >> 58], 1);
         }
 
         buf_str(out, "\"");
@@ -246,6 +253,7 @@ void
 api_writer_end(api_writer_t *w, const gen_usage_t *usage, buf_t *out)
 {
     uint32_t i;
+    size_t   from = out->len;
     part_t  *p;
 
     if (w->req->stream) {
@@ -253,7 +261,7 @@ api_writer_end(api_writer_t *w, const gen_usage_t *usage, buf_t *out)
             buf_add(out, w->head.data, w->head.len);
             buf_str(out, "],");
             write_usage(usage, out);
-            write_tail(w, out, 0);
+            write_tail(w, out, &w->parts[0], from);
         }
 
         buf_str(out, "data: [DONE]\n\n");
@@ -439,7 +447,7 @@ write_alt(buf_t *out, str_t text, float logprob)
 static void
 write_note_completion(part_t *p, const gen_token_t *t)
 {
-    uint32_t i;
+    uint32_t i, j, n = 0;
 
     write_token(&p->lp, t->text);
 
@@ -453,7 +461,15 @@ write_note_completion(part_t *p, const gen_token_t *t)
     buf_str(&p->lp_top, "{");
 
     for (i = 0; i < t->n_top; i++) {
-        buf_str(&p->lp_top, i ? "," : "");
+        for (j = 0; j < i && !str_eq(t->top[j].text, t->top[i].text); j++) {
+            /* void */
+        }
+
+        if (j < i) {
+            continue; /* another token of the same text: no member twice */
+        }
+
+        buf_str(&p->lp_top, n++ ? "," : "");
         write_token(&p->lp_top, t->top[i].text);
         buf_str(&p->lp_top, ":");
         write_float(&p->lp_top, t->top[i].logprob);
@@ -492,14 +508,32 @@ write_token(buf_t *out, str_t text)
 }
 
 
-/* JSON has no infinities: OpenAI's own floor is -9999. */
+/*
+ * JSON has no infinities: OpenAI's own floor is -9999.  The shortest form that
+ * reads back as the same float.
+ */
 
 static void
 write_float(buf_t *out, float value)
 {
+    char text[32];
+    int  digits;
+
     if (!(value > -9999.0f)) {
         value = -9999.0f;
     }
 
-    buf_double(out, (double) value);
+    if (value > 9999.0f) {
+        value = 9999.0f;
+    }
+
+    for (digits = 6; digits < 10; digits++) {
+        snprintf(text, sizeof(text), "%.*g", digits, (double) value);
+        if (strtof(text, NULL) == value) {
+            break;
+        }
+    }
+
+    buf_str(out, text);
+    buf_str(out, strpbrk(text, ".e") ? "" : ".0");
 }

@@ -11,20 +11,23 @@
 #include <stdlib.h>
 #include "engine/serve/serve.h"
 
-static void   back_event(const back_event_t *be);
-static void   back_prompt(prompt_t *p, uint32_t choice, const back_event_t *be);
-static void   back_token(prompt_t *p, const back_event_t *be);
-static int    back_text(req_t *r, uint32_t choice, int32_t id);
-static int    back_note(req_t *r, choice_t *c, int32_t id,
-                        const k_sampled_t *sampled, int scored);
-static void   back_release(req_t *r, uint32_t choice, size_t n, int all);
-static void   back_finish(req_t *r, uint32_t choice, int finish);
-static void   back_done(req_t *r);
-static void   back_gone(prompt_t *p);
-static int    back_find_stop(req_t *r, choice_t *c, size_t from, size_t *at);
-static size_t back_hold(req_t *r, choice_t *c);
-static int    back_id(choice_t *c, int32_t id);
-static void   back_echo(req_t *r);
+enum { RELEASE_TEXT = 0, RELEASE_STOP, RELEASE_ALL };
+
+static void back_event(const back_event_t *be);
+static void back_failed(req_t *r, int reason);
+static void back_prompt(prompt_t *p, uint32_t choice, const back_event_t *be);
+static void back_token(prompt_t *p, const back_event_t *be);
+static int  back_text(req_t *r, uint32_t choice, int32_t id);
+static int  back_note(req_t *r, choice_t *c, int32_t id,
+                      const k_sampled_t *sampled, int scored);
+static void back_release(req_t *r, uint32_t choice, size_t n, int mode);
+static void back_finish(req_t *r, uint32_t choice, int finish);
+static void back_done(req_t *r);
+static void back_gone(prompt_t *p);
+static int  back_id(choice_t *c, int32_t id);
+static void back_sent(req_t *r, uint32_t choice, uint32_t first, uint32_t n,
+                      size_t from);
+static void back_echo(req_t *r);
 
 
 /* On the step loop's thread. */
@@ -127,34 +130,66 @@ back_event(const back_event_t *be)
                                                       : GEN_FINISH_STOP);
             break;
 
-        case SCHED_QUEUE_TIMEOUT:
-            gen_error(&r->error, 503, "server_is_overloaded", NULL,
-                      "The request waited too long in the queue.");
-            r->error.retry_ms = 1000;
-            req_fail(r);
-            break;
-
-        case SCHED_FIRST_TIMEOUT:
-        case SCHED_DONE_TIMEOUT:
-            gen_error(&r->error, 504, "timeout", NULL,
-                      be->ev.reason == SCHED_FIRST_TIMEOUT
-                          ? "The first token took too long."
-                          : "The request took too long.");
-            r->error.no_retry = 1;
-            req_fail(r);
-            break;
-
         default:
-            gen_error(&r->error, 500, NULL, NULL,
-                      "The engine failed to compute the answer.");
-            req_fail(r);
+            back_failed(r, be->ev.reason);
             break;
         }
         break;
     }
 
+    if (r->out.failed && r->outcome == LLM_END_DONE) {
+        gen_error(&r->error, 500, NULL, NULL, "The server ran out of memory.");
+        req_fail(r);
+    }
+
     if (r->phase == PHASE_RUN) {
         send_due(r);
+    }
+}
+
+
+/* The step loop gave it up. */
+
+static void
+back_failed(req_t *r, int reason)
+{
+    switch (reason) {
+
+    case SCHED_QUEUE_TIMEOUT:
+        gen_error(&r->error, 503, "server_is_overloaded", NULL,
+                  "The request waited too long in the queue.");
+        r->error.retry_ms = 1000;
+        break;
+
+    case SCHED_FIRST_TIMEOUT:
+    case SCHED_DONE_TIMEOUT:
+        gen_error(&r->error, 504, "timeout", NULL,
+                  reason == SCHED_FIRST_TIMEOUT
+                      ? "The first token took too long."
+                      : "The request took too long.");
+        r->error.no_retry = 1;
+        break;
+
+    default:
+        gen_error(&r->error, 500, NULL, NULL,
+                  "The engine failed to compute the answer.");
+        break;
+    }
+
+    req_fail(r);
+}
+
+
+/*
+ * What was appended to the output since `from` is for these tokens.  An answer
+ * in one piece has its tokens told at its end: back_done().
+ */
+
+static void
+back_sent(req_t *r, uint32_t choice, uint32_t first, uint32_t n, size_t from)
+{
+    if (r->request.stream) {
+        send_bytes(r, choice, first, n, r->out.len - from);
     }
 }
 
@@ -177,7 +212,7 @@ back_begin(req_t *r)
         back_echo(r);
     }
 
-    send_bytes(r, 0, 0, 0, r->out.len - from);
+    back_sent(r, 0, 0, 0, from);
 
     return r->out.failed ? -ENOMEM : 0;
 }
@@ -275,8 +310,8 @@ back_prompt(prompt_t *p, uint32_t choice, const back_event_t *be)
         return;
     }
 
-    back_release(r, choice, c->held.len, 0);
-    send_bytes(r, choice, 0, 0, r->out.len - from);
+    back_release(r, choice, c->held.len, RELEASE_TEXT);
+    back_sent(r, choice, 0, 0, from);
 }
 
 
@@ -326,21 +361,21 @@ back_token(prompt_t *p, const back_event_t *be)
             return;
         }
 
-        if (back_find_stop(r, c, was, &at)) {
-            back_release(r, choice, at, 0);
+        if (stop_find(r, c, was, &at)) {
+            back_release(r, choice, at, RELEASE_STOP);
             buf_reset(&c->held);
             c->detok = (text_detok_t){0};
             c->n_tokens = 0;
-            send_bytes(r, choice, first, 1, r->out.len - from);
+            back_sent(r, choice, first, 1, from);
             sched_stop(r->serve->sched, &p->group, be->ev.choice);
             back_finish(r, choice, GEN_FINISH_STOP);
             return;
         }
 
-        back_release(r, choice, c->held.len - back_hold(r, c), 0);
+        back_release(r, choice, c->held.len - stop_hold(r, c), RELEASE_TEXT);
     }
 
-    send_bytes(r, choice, first, 1, r->out.len - from);
+    back_sent(r, choice, first, 1, from);
 }
 
 
@@ -450,21 +485,26 @@ back_note(req_t *r, choice_t *c, int32_t id, const k_sampled_t *sampled,
 
 /*
  * The first n bytes of the held text to the writer, with the tokens whose
- * text ends there; `all`: with all of them.
+ * text ends there; at a stop string also with the one that it cut, if any of
+ * that one's text went out; RELEASE_ALL: with all of them.
  */
 
 static void
-back_release(req_t *r, uint32_t choice, size_t n, int all)
+back_release(req_t *r, uint32_t choice, size_t n, int mode)
 {
     choice_t  *c = &r->choices[choice];
     gen_text_t text;
+    size_t     begin = c->noted;
     uint32_t   k = 0;
 
-    while (k < c->n_tokens && (all || c->ends[k] <= c->released + n)) {
-        k++;
+    while (k < c->n_tokens
+           && (mode == RELEASE_ALL || c->ends[k] <= c->released + n
+               || (mode == RELEASE_STOP && begin < c->released + n))) {
+        begin = c->ends[k++];
     }
 
-    if (n == 0 && k == 0) {
+    /* Tokens of half a character wait for the rest of it. */
+    if (n == 0 && (k == 0 || mode == RELEASE_TEXT)) {
         return;
     }
 
@@ -473,13 +513,9 @@ back_release(req_t *r, uint32_t choice, size_t n, int all)
                         .tokens = c->tokens,
                         .n_tokens = k};
 
-    /* Tokens of half a character wait for the rest of it. */
-    if (n == 0 && !all) {
-        return;
-    }
-
     api_writer_text(r->writer, &text, &r->out);
 
+    c->noted = begin;
     c->released += n;
     c->held.len -= n;
     memmove(c->held.data, c->held.data + n, c->held.len);
@@ -489,61 +525,6 @@ back_release(req_t *r, uint32_t choice, size_t n, int all)
         memmove(c->tokens, c->tokens + k, c->n_tokens * sizeof(gen_token_t));
         memmove(c->ends, c->ends + k, c->n_tokens * sizeof(size_t));
     }
-}
-
-
-/* The first stop string in the held text: 1 and where. */
-
-static int
-back_find_stop(req_t *r, choice_t *c, size_t from, size_t *at)
-{
-    const str_t *stop;
-    uint32_t     i;
-    size_t       start;
-    char        *p;
-    int          found = 0;
-
-    for (i = 0; i < r->request.n_stops; i++) {
-        stop = &r->request.stops[i];
-        start = from >= stop->len ? from - stop->len + 1 : 0;
-
-        if (c->held.len < start + stop->len) {
-            continue;
-        }
-
-        p = memmem(c->held.data + start, c->held.len - start, stop->s,
-                   stop->len);
-        if (p && (!found || (size_t) (p - c->held.data) < *at)) {
-            *at = (size_t) (p - c->held.data);
-            found = 1;
-        }
-    }
-
-    return found;
-}
-
-
-/* Bytes at the end that a stop string could begin with. */
-
-static size_t
-back_hold(req_t *r, choice_t *c)
-{
-    const str_t *stop;
-    uint32_t     i;
-    size_t       n, hold = 0;
-
-    for (i = 0; i < r->request.n_stops; i++) {
-        stop = &r->request.stops[i];
-        n = stop->len - 1 < c->held.len ? stop->len - 1 : c->held.len;
-
-        for (; n > hold; n--) {
-            if (memcmp(c->held.data + c->held.len - n, stop->s, n) == 0) {
-                hold = n;
-            }
-        }
-    }
-
-    return hold;
 }
 
 
@@ -569,7 +550,7 @@ back_finish(req_t *r, uint32_t choice, int finish)
 
     at = c->held.len;
     if (at || c->n_tokens) {
-        back_release(r, choice, at, 1);
+        back_release(r, choice, at, RELEASE_ALL);
     }
 
     if (choice == 0) {
@@ -578,7 +559,7 @@ back_finish(req_t *r, uint32_t choice, int finish)
     }
 
     api_writer_finish(r->writer, choice, finish, &r->out);
-    send_bytes(r, choice, 0, 0, r->out.len - from);
+    back_sent(r, choice, 0, 0, from);
 
     if (++r->n_finished == r->n_choices) {
         back_done(r);
@@ -591,10 +572,20 @@ back_finish(req_t *r, uint32_t choice, int finish)
 static void
 back_done(req_t *r)
 {
-    size_t from = r->out.len;
+    size_t   from = r->out.len;
+    uint32_t i, k, n;
 
     r->usage.prompt_tokens = r->prompt_tokens;
     api_writer_end(r->writer, &r->usage, &r->out);
+
+    for (i = 0; !r->request.stream && i < r->n_choices; i++) {
+        for (k = 0; k < r->choices[i].generated; k += n) {
+            n = r->choices[i].generated - k;
+            n = n < LLM_DATA_TOKENS ? n : LLM_DATA_TOKENS;
+            send_bytes(r, i, k, n, 0);
+        }
+    }
+
     send_bytes(r, 0, 0, 0, r->out.len - from);
 }
 

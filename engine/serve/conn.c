@@ -15,18 +15,58 @@
 
 /* Records taken from one connection before others get their turn. */
 #define CONN_BUDGET 256
+/* Without descriptors or memory: a pause before the next accept(). */
+#define CONN_DEAF_NS 500000000ull
 
-static int conn_connected(conn_t *c);
-static int conn_record(conn_t *c, const llm_ring_rec_t *rec);
-static int conn_manifest(conn_t *c, const llm_ring_rec_t *rec);
-static int conn_submit(conn_t *c, const llm_ring_rec_t *rec);
-static int conn_body(conn_t *c, const llm_ring_rec_t *rec);
-static int conn_credit(conn_t *c, const llm_ring_rec_t *rec);
-static int conn_find(conn_t *c, const llm_ring_rec_t *rec, req_t **r);
+static int  conn_new(serve_t *s);
+static void conn_deaf(serve_t *s, uint64_t until_ns);
+static int  conn_connected(conn_t *c);
+static int  conn_record(conn_t *c, const llm_ring_rec_t *rec);
+static int  conn_manifest(conn_t *c, const llm_ring_rec_t *rec);
+static int  conn_submit(conn_t *c, const llm_ring_rec_t *rec);
+static int  conn_body(conn_t *c, const llm_ring_rec_t *rec);
+static int  conn_credit(conn_t *c, const llm_ring_rec_t *rec);
+static int  conn_answer(req_t *r, const llm_ring_rec_t *rec);
+static int  conn_find(conn_t *c, const llm_ring_rec_t *rec, req_t **r);
 
 
-int
+void
 conn_accept(serve_t *s)
+{
+    int rc;
+
+    do {
+        rc = conn_new(s);
+    } while (rc == 0);
+
+    if (rc == -EAGAIN) {
+        return;
+    }
+
+    /* It stays readable: without a pause we would spin. */
+    log_error("accept failed: %s", strerror(-rc));
+    conn_deaf(s, llm_now_ns() + CONN_DEAF_NS);
+}
+
+
+/* until_ns 0: listens again. */
+
+static void
+conn_deaf(serve_t *s, uint64_t until_ns)
+{
+    struct epoll_event ev = {.events = until_ns ? 0 : EPOLLIN,
+                             .data.u64 = SERVE_FD(s->listen)};
+
+    s->deaf_ns = until_ns;
+
+    if (epoll_ctl(s->epoll, EPOLL_CTL_MOD, s->listen, &ev) < 0) {
+        log_error("epoll_ctl failed: %s", strerror(errno));
+    }
+}
+
+
+static int
+conn_new(serve_t *s)
 {
     struct epoll_event ev;
     conn_t            *c;
@@ -41,16 +81,13 @@ conn_accept(serve_t *s)
 
     rc = llm_ipc_accept(&c->ipc, s->listen);
     if (rc < 0) {
-        if (rc != -EAGAIN) {
-            log_error("accept failed: %s", strerror(-rc));
-        }
-
         free(c);
         return rc;
     }
 
     c->serve = s;
     c->number = ++s->conn_number;
+    c->since_ns = llm_now_ns();
     c->out_tail = &c->out_head;
 
     ev = (struct epoll_event){.events = EPOLLIN | EPOLLRDHUP,
@@ -59,6 +96,7 @@ conn_accept(serve_t *s)
     if (s->n_conns >= SERVE_CONNS_MAX
         || epoll_ctl(s->epoll, EPOLL_CTL_ADD, c->ipc.sock, &ev) < 0) {
         log_error("connection refused: %u are open", s->n_conns);
+        (void) llm_ipc_hello(&c->ipc, 0, s->boot); /* says so, if it asked */
         llm_ipc_close(&c->ipc);
         free(c);
         return 0;
@@ -122,7 +160,7 @@ conn_connected(conn_t *c)
     }
 
     c->connected = 1;
-    conn_status(c->serve, llm_now_ns());
+    conn_tick(c->serve, llm_now_ns());
 
     log_info("connection %u: worker %d of uid %d", c->number, (int) c->ipc.peer,
              (int) c->ipc.peer_uid);
@@ -133,18 +171,42 @@ conn_connected(conn_t *c)
 }
 
 
-/* The doorbell rang: records came, or the worker made room. */
+/* Connections whose turn ended with records unread. */
+
+void
+conn_again(serve_t *s)
+{
+    conn_t *c;
+
+    if (!s->again) {
+        return;
+    }
+
+    s->again = 0;
+
+    for (c = s->conns; c; c = c->next) {
+        if (c->again && !c->dead) {
+            c->again = 0;
+            conn_read(c);
+        }
+    }
+}
+
+
+/*
+ * The doorbell rang: records came, or the worker made room.  What there is to
+ * send goes in send_flush(), at the end of the loop's turn.
+ */
 
 void
 conn_read(conn_t *c)
 {
     llm_ring_rec_t rec;
-    uint64_t       again = 1;
     int            n, rc;
 
-    send_all(c);
-
     do {
+        rc = 0;
+
         for (n = 0; n < CONN_BUDGET; n++) {
             rc = llm_ring_peek(&c->ipc.rx, &rec);
             if (rc <= 0) {
@@ -169,11 +231,7 @@ conn_read(conn_t *c)
         }
 
         if (n == CONN_BUDGET) {
-            /* Others first; the doorbell brings us back. */
-            if (write(c->ipc.efd_rx, &again, sizeof(again)) < 0) {
-                continue;
-            }
-
+            c->again = c->serve->again = 1; /* others first */
             return;
         }
 
@@ -209,37 +267,49 @@ conn_record(conn_t *c, const llm_ring_rec_t *rec)
             return rc;
         }
 
-        if (rec->hdr.type == LLM_REC_GO) {
-            if (r->phase != PHASE_GO) {
-                return -EPROTO;
-            }
-
-            req_go(r);
+        if (rec->hdr.type == LLM_REC_CANCEL) {
+            req_cancel(r);
             return 0;
         }
 
-        if (rec->hdr.type == LLM_REC_REJECT) {
-            llm_reject_t reject;
-
-            LLM_TRY(llm_rec_reject_read(rec, &reject));
-
-            if (r->phase != PHASE_GO) {
-                return -EPROTO;
-            }
-
-            gen_error(&r->error, 429, "rate_limit_exceeded", NULL,
-                      "Rate limit reached. Please try again later.");
-            r->error.retry_ms = reject.retry_ms;
-            req_fail(r);
-            return 0;
-        }
-
-        req_cancel(r);
-        return 0;
+        return conn_answer(r, rec);
 
     default:
         return -EPROTO;
     }
+}
+
+
+/* GO or REJECT. */
+
+static int
+conn_answer(req_t *r, const llm_ring_rec_t *rec)
+{
+    llm_reject_t reject = {0};
+
+    if (rec->hdr.type == LLM_REC_REJECT) {
+        LLM_TRY(llm_rec_reject_read(rec, &reject));
+    }
+
+    if (r->phase == PHASE_END) {
+        return 0; /* it crossed our END: a deadline, or its own CANCEL */
+    }
+
+    if (r->phase != PHASE_GO) {
+        return -EPROTO;
+    }
+
+    if (rec->hdr.type == LLM_REC_GO) {
+        req_go(r);
+        return 0;
+    }
+
+    gen_error(&r->error, 429, "rate_limit_exceeded", NULL,
+              "Rate limit reached. Please try again later.");
+    r->error.retry_ms = reject.retry_ms;
+    req_fail(r);
+
+    return 0;
 }
 
 
@@ -282,7 +352,8 @@ conn_manifest(conn_t *c, const llm_ring_rec_t *rec)
     }
 
     c->has_manifest = 1;
-    rc = models_manifest(c, c->manifest.data, c->manifest.len, err);
+    rc = manifest_read(c, c->manifest.data ? c->manifest.data : "",
+                       c->manifest.len, err);
     buf_free(&c->manifest);
 
     if (rc < 0) {
@@ -313,9 +384,9 @@ conn_submit(conn_t *c, const llm_ring_rec_t *rec)
     }
 
     rc = llm_rec_submit_read(rec, &r->submit, str, r->strings);
-    if (rc < 0 || r->submit.body_len > SERVE_BODY_MAX) {
+    if (rc < 0) {
         req_release(r);
-        return rc < 0 ? rc : -EPROTO;
+        return rc;
     }
 
     to[0] = &r->model_arg;
@@ -334,9 +405,7 @@ conn_submit(conn_t *c, const llm_ring_rec_t *rec)
     c->gens[slot] = rec->hdr.gen;
     c->in_flight++;
 
-    if (r->submit.body_len == 0) {
-        req_body_done(r);
-    }
+    req_start(r);
 
     return 0;
 }
@@ -399,7 +468,10 @@ conn_credit(conn_t *c, const llm_ring_rec_t *rec)
     }
 
     r->credit += credit.bytes;
-    send_due(r);
+
+    if (r->phase == PHASE_RUN || r->phase == PHASE_END) {
+        send_due(r);
+    }
 
     return 0;
 }
@@ -427,6 +499,8 @@ conn_kill(conn_t *c, const char *why, int rc)
                  c->number, (int) c->ipc.peer, c->in_flight);
     }
 
+    send_forget_all(c);
+
     for (i = 0; c->slots && i < c->serve->slots && c->in_flight; i++) {
         r = c->slots[i];
         if (r == NULL) {
@@ -435,13 +509,23 @@ conn_kill(conn_t *c, const char *why, int rc)
 
         c->slots[i] = NULL;
         c->in_flight--;
-        send_forget(r);
         r->conn = NULL;
         req_cancel(r);
     }
 
     models_forget(c);
-    llm_ipc_close(&c->ipc); /* closing takes the descriptors out of epoll */
+
+    /*
+     * Closing does not do this: the worker holds the same eventfd, and epoll
+     * goes on telling of it with a pointer to what is gone.
+     */
+    if (c->ipc.efd_rx >= 0) {
+        (void) epoll_ctl(c->serve->epoll, EPOLL_CTL_DEL, c->ipc.efd_rx, NULL);
+    }
+
+    (void) epoll_ctl(c->serve->epoll, EPOLL_CTL_DEL, c->ipc.sock, NULL);
+
+    llm_ipc_close(&c->ipc);
 }
 
 
@@ -467,31 +551,42 @@ conn_sweep(serve_t *s)
 }
 
 
-/* The region's status page: heartbeat, steps, load. */
+/*
+ * The region's status page: heartbeat, steps, load.  Who has not said HELLO
+ * in time goes, and a pause of accept() ends.
+ */
 
 void
-conn_status(serve_t *s, uint64_t now_ns)
+conn_tick(serve_t *s, uint64_t now_ns)
 {
     sched_stats_t st;
-    llm_status_t *status;
+    llm_status_t  status;
     conn_t       *c;
 
     sched_stats(s->sched, &st);
 
+    status = (llm_status_t){.heartbeat = now_ns / 1000000,
+                            .steps = st.steps,
+                            .running = st.running,
+                            .waiting = st.waiting + s->waiting,
+                            .kv_pages = st.pages,
+                            .kv_pages_free = st.pages_free};
+
     for (c = s->conns; c; c = c->next) {
-        if (!c->connected || c->dead) {
+        if (c->dead) {
             continue;
         }
 
-        status = c->ipc.status;
-        __atomic_store_n(&status->steps, st.steps, __ATOMIC_RELAXED);
-        __atomic_store_n(&status->running, st.running, __ATOMIC_RELAXED);
-        __atomic_store_n(&status->waiting, st.waiting + s->waiting,
-                         __ATOMIC_RELAXED);
-        __atomic_store_n(&status->kv_pages, st.pages, __ATOMIC_RELAXED);
-        __atomic_store_n(&status->kv_pages_free, st.pages_free,
-                         __ATOMIC_RELAXED);
-        __atomic_store_n(&status->heartbeat, now_ns / 1000000,
-                         __ATOMIC_RELAXED);
+        if (c->connected) {
+            llm_ipc_status_write(&c->ipc, &status);
+
+        } else if (now_ns - c->since_ns > LLM_HELLO_MS * 1000000ull
+                   && now_ns > c->since_ns) {
+            conn_kill(c, "no HELLO", -ETIMEDOUT);
+        }
+    }
+
+    if (s->deaf_ns && now_ns >= s->deaf_ns) {
+        conn_deaf(s, 0);
     }
 }

@@ -8,30 +8,16 @@
 #include <stdlib.h>
 #include <time.h>
 #include <xxhash.h>
-#include "engine/serve/serve.h"
+#include "engine/serve/front.h"
 
 #define FRONT_RETRY_MS 2000
-
-typedef struct {
-    text_scratch_t *scratch;
-    int32_t        *ids;
-    size_t          cap;
-} front_t;
+#define FRONT_KEEP     (1u << 20) /* ids that a thread keeps room for */
 
 static void *front_main(void *data);
 static int   front_run(front_t *f, req_t *r);
 static int   front_generate(front_t *f, req_t *r);
-static int   front_tokenize(front_t *f, req_t *r);
-static int   front_detokenize(req_t *r);
-static int   front_model(req_t *r, str_t asked);
-static int   front_render(req_t *r, gen_request_t *req, int generation,
-                          chat_text_t *text);
-static int   front_encode(front_t *f, req_t *r, str_t text,
-                          const uint8_t *trusted, int bos, size_t *n);
-static int front_ids(req_t *r, const int32_t *ids, size_t n, const char *param);
-static int front_prompt(front_t *f, req_t *r, uint32_t i);
-static int front_groups(req_t *r);
-static int front_no_memory(req_t *r);
+static int   front_prompt(front_t *f, req_t *r, uint32_t i);
+static int   front_groups(req_t *r);
 
 
 int
@@ -60,7 +46,7 @@ front_stop(serve_t *s)
     uint32_t i;
 
     pthread_mutex_lock(&s->front_lock);
-    s->front_stop = 1;
+    atomic_store(&s->front_stop, 1);
     pthread_cond_broadcast(&s->front_cond);
     pthread_mutex_unlock(&s->front_lock);
 
@@ -98,7 +84,7 @@ front_main(void *data)
     for (;;) {
         pthread_mutex_lock(&s->front_lock);
 
-        while (s->front_head == NULL && !s->front_stop) {
+        while (s->front_head == NULL && !atomic_load(&s->front_stop)) {
             pthread_cond_wait(&s->front_cond, &s->front_lock);
         }
 
@@ -116,7 +102,7 @@ front_main(void *data)
             break;
         }
 
-        if (s->front_stop || atomic_load(&r->cancelled)) {
+        if (atomic_load(&s->front_stop) || atomic_load(&r->cancelled)) {
             r->rc = -ECANCELED;
             gen_error(&r->error, 503, "engine_unavailable", NULL,
                       "The engine is shutting down.");
@@ -126,6 +112,12 @@ front_main(void *data)
 
         } else {
             r->rc = front_run(&f, r);
+        }
+
+        if (f.cap > FRONT_KEEP) {
+            free(f.ids);
+            f.ids = NULL;
+            f.cap = 0;
         }
 
         pthread_mutex_lock(&s->mail_lock);
@@ -166,7 +158,7 @@ front_generate(front_t *f, req_t *r)
 {
     gen_request_t *req = &r->request;
     serve_t       *s = r->serve;
-    uint32_t       i, room;
+    uint32_t       i;
     model_t       *m;
 
     if (!r->has_request) {
@@ -202,23 +194,14 @@ front_generate(front_t *f, req_t *r)
         return front_no_memory(r);
     }
 
-    room = UINT32_MAX;
-
     for (i = 0; i < r->n_prompts; i++) {
         LLM_TRY(front_prompt(f, r, i));
-
-        r->prompt_tokens += r->prompts[i].group.n_tokens;
-
-        if (m->context - r->prompts[i].group.n_tokens < room) {
-            room = m->context - r->prompts[i].group.n_tokens;
-        }
     }
 
-    /* An upper bound: what the context has no room for cannot come. */
-    r->max_tokens =
-        req->has_max && req->max_tokens < room ? req->max_tokens : room;
+    LLM_TRY(front_groups(r));
 
-    return front_groups(r);
+    /* Queued and running requests keep tokens, not bodies. */
+    return api_request_settle(req) < 0 ? front_no_memory(r) : 0;
 }
 
 
@@ -288,7 +271,7 @@ front_groups(req_t *r)
 {
     gen_request_t     *req = &r->request;
     XXH128_canonical_t salt;
-    uint32_t           i;
+    uint32_t           i, room;
     sched_group_t     *g;
 
     r->bias = calloc(req->n_bias + 1, sizeof(k_bias_t));
@@ -309,9 +292,21 @@ front_groups(req_t *r)
         g = &r->prompts[i].group;
         g->model = r->version->handle;
         g->n_choices = req->n;
+
+        /* What the context has no room for cannot come. */
+        room = r->version->model->context - g->n_tokens;
+        if (req->has_max && req->max_tokens < room) {
+            room = req->max_tokens;
+        }
+
+        r->prompt_tokens += g->n_tokens;
+        r->most_tokens += room * req->n;
+        r->max_tokens = room > r->max_tokens ? room : r->max_tokens;
+
         /* max_tokens 0 with echo wants the prompt's logprobs only: one token
            is drawn and thrown away. */
-        g->max_tokens = r->max_tokens ? r->max_tokens : 1;
+        g->max_tokens = room ? room : 1;
+
         g->eog = r->version->vocab.eog;
         g->n_eog = (uint32_t) r->version->vocab.n_eog;
         g->prompt_logprobs = req->echo && req->logprobs;
@@ -351,7 +346,7 @@ front_groups(req_t *r)
 
 /* The model that a request means: its version is held from here on. */
 
-static int
+int
 front_model(req_t *r, str_t asked)
 {
     str_t name = r->submit.flags & LLM_SUBMIT_FORCED ? r->model_arg : asked;
@@ -394,253 +389,4 @@ front_model(req_t *r, str_t asked)
     }
 
     return 0;
-}
-
-
-static int
-front_render(req_t *r, gen_request_t *req, int generation, chat_text_t *text)
-{
-    static const char *const trusted[] = {"bos_token", "eos_token", "unk_token",
-                                          "pad_token", NULL};
-    static const char *const roles[] = {"system", "user",      "assistant",
-                                        "tool",   "developer", NULL};
-    chat_limits_t            limits = {.now = (time_t) r->submit.created,
-                                       .trusted_vars = trusted,
-                                       .trusted_roles = roles};
-    text_tokenizer_t        *tok = r->version->vocab.tokenizer;
-    struct {
-        const char *name;
-        int32_t     id;
-    } specials[] = {{"bos_token", text_bos(tok)},
-                    {"eos_token", text_eos(tok)},
-                    {"unk_token", text_unk(tok)},
-                    {"pad_token", text_pad(tok)}};
-    const char *bytes;
-    json_t     *vars;
-    size_t      i, len;
-    char        err[256];
-    int         rc;
-
-    if (r->version->template == NULL) {
-        return gen_error(&r->error, 400, "unsupported_model", "model",
-                         "The model '%.*s' has no chat template%s%.200s; use "
-                         "/v1/completions",
-                         (int) r->model_name.len, r->model_name.s,
-                         r->version->template_error[0] ? " that works: " : "",
-                         r->version->template_error);
-    }
-
-    vars = json_object();
-
-    /* The client's arguments first: ours are not theirs to change. */
-    if (req->template_args) {
-        json_object_update(vars, req->template_args);
-    }
-
-    json_object_set(vars, "messages", req->messages);
-    json_object_set_new(vars, "documents", json_null());
-    json_object_set_new(vars, "add_generation_prompt",
-                        json_boolean(generation));
-
-    if (req->tools) {
-        json_object_set(vars, "tools", req->tools);
-    } else {
-        json_object_set_new(vars, "tools", json_null());
-    }
-
-    for (i = 0; i < llm_countof(specials); i++) {
-        json_object_del(vars, specials[i].name);
-        bytes = text_token_bytes(tok, specials[i].id, &len);
-        if (bytes) {
-            json_object_set_new(vars, specials[i].name,
-                                json_stringn_nocheck(bytes, len));
-        }
-    }
-
-    rc = chat_template_render(r->version->template, vars, &limits, text, err,
-                              sizeof(err));
-    json_decref(vars);
-
-    if (rc < 0) {
-        return gen_error(&r->error, rc == -ENOMEM ? 500 : 400,
-                         rc == -ENOMEM ? NULL : "invalid_value", "messages",
-                         "The model's chat template refuses the messages: %s",
-                         err);
-    }
-
-    return 0;
-}
-
-
-/* Text -> f->ids, *n of them. */
-
-static int
-front_encode(front_t *f, req_t *r, str_t text, const uint8_t *trusted, int bos,
-             size_t *n)
-{
-    text_tokenizer_t *tok = r->version->vocab.tokenizer;
-    model_t          *m = r->version->model;
-    int32_t          *ids;
-    ssize_t           got;
-    size_t            need;
-
-    /* Longer than the longest tokens could make it: not worth a look. */
-    need = text.len / text_token_max(tok);
-    if (need > m->context) {
-        return gen_error(&r->error, 400, "context_length_exceeded",
-                         r->submit.op == LLM_OP_CHAT ? "messages" : "prompt",
-                         "This model's maximum context length is %u tokens, "
-                         "but your request has at least %zu.",
-                         m->context, need);
-    }
-
-    if (f->cap < text.len + 2) {
-        ids = realloc(f->ids, (text.len + 2) * sizeof(int32_t));
-        if (ids == NULL) {
-            return front_no_memory(r);
-        }
-
-        f->ids = ids;
-        f->cap = text.len + 2;
-    }
-
-    got = text_encode(tok, text.s, text.len, trusted, bos ? TEXT_ADD_BOS : 0,
-                      f->ids, f->cap, f->scratch);
-    if (got < 0 || (size_t) got > f->cap) {
-        return front_no_memory(r);
-    }
-
-    /* A template that writes its own bos has it once. */
-    if (trusted && bos && got > 1 && text_adds_bos(tok)
-        && f->ids[0] == text_bos(tok) && f->ids[1] == text_bos(tok)) {
-        memmove(f->ids, f->ids + 1, (size_t) --got * sizeof(int32_t));
-    }
-
-    *n = (size_t) got;
-
-    return 0;
-}
-
-
-static int
-front_ids(req_t *r, const int32_t *ids, size_t n, const char *param)
-{
-    uint32_t n_vocab = r->version->model->prog.n_vocab;
-    size_t   i;
-
-    for (i = 0; i < n; i++) {
-        if (ids[i] < 0 || (uint32_t) ids[i] >= n_vocab) {
-            return gen_error(&r->error, 400, "invalid_value", param,
-                             "%d is not a token: the model has %u", ids[i],
-                             n_vocab);
-        }
-    }
-
-    return 0;
-}
-
-
-static int
-front_tokenize(front_t *f, req_t *r)
-{
-    api_tokenize_t t;
-    chat_text_t    text;
-    str_t         *strs = NULL;
-    size_t         n = 0, i;
-    int            rc;
-
-    LLM_TRY(api_tokenize_parse(r->body.data, r->body.len, &t, &r->error));
-
-    rc = front_model(r, t.req.model);
-
-    if (rc == 0 && t.req.messages) {
-        rc = front_render(r, &t.req, t.add_generation_prompt, &text);
-        if (rc == 0) {
-            rc = front_encode(f, r, (str_t){text.text, text.len}, text.trusted,
-                              t.add_special, &n);
-            chat_text_free(&text);
-        }
-
-    } else if (rc == 0) {
-        rc = front_encode(f, r, t.req.prompts[0].text, NULL, t.add_special, &n);
-    }
-
-    if (rc == 0 && t.token_strs) {
-        strs = calloc(n + 1, sizeof(str_t));
-        for (i = 0; strs && i < n; i++) {
-            strs[i].s = text_token_bytes(r->version->vocab.tokenizer, f->ids[i],
-                                         &strs[i].len);
-        }
-
-        if (strs == NULL) {
-            rc = front_no_memory(r);
-        }
-    }
-
-    if (rc == 0) {
-        api_tokenize_write(&t, f->ids, n, strs, r->version->model->context,
-                           &r->reply);
-    }
-
-    free(strs);
-    api_request_free(&t.req);
-
-    return rc;
-}
-
-
-static int
-front_detokenize(req_t *r)
-{
-    text_tokenizer_t *tok;
-    gen_request_t     req;
-    text_detok_t      d = {0};
-    const char       *bytes;
-    buf_t             text = {0};
-    size_t            i, len;
-    char             *p;
-    int               rc;
-
-    LLM_TRY(api_detokenize_parse(r->body.data, r->body.len, &req, &r->error));
-
-    rc = front_model(r, req.model);
-    if (rc == 0) {
-        rc = front_ids(r, req.prompts[0].tokens, req.prompts[0].n_tokens,
-                       "tokens");
-    }
-
-    if (rc == 0) {
-        tok = r->version->vocab.tokenizer;
-
-        for (i = 0; i < req.prompts[0].n_tokens; i++) {
-            bytes = text_token_bytes(tok, req.prompts[0].tokens[i], &len);
-            p = buf_room(&text, TEXT_DETOK_CAP(len));
-            if (p) {
-                text.len += (size_t) text_detok_feed(&d, bytes, len, p,
-                                                     TEXT_DETOK_CAP(len));
-            }
-        }
-
-        p = buf_room(&text, 3);
-        if (p) {
-            text.len += text_detok_flush(&d, p);
-        }
-
-        api_detokenize_write((str_t){text.data, text.len}, &r->reply);
-        rc = text.failed ? front_no_memory(r) : 0;
-    }
-
-    buf_free(&text);
-    api_request_free(&req);
-
-    return rc;
-}
-
-
-static int
-front_no_memory(req_t *r)
-{
-    gen_error(&r->error, 500, NULL, NULL, "The server ran out of memory.");
-
-    return -ENOMEM;
 }

@@ -60,13 +60,13 @@ loader_main(void *data)
     close(v->fd);
     v->fd = -1;
 
+    /* With the letter goes the reference: the version is not ours after. */
     pthread_mutex_lock(&s->mail_lock);
     v->mail_next = s->mail_loaded;
     s->mail_loaded = v;
     pthread_mutex_unlock(&s->mail_lock);
 
     serve_wake(s);
-    atomic_fetch_sub(&v->refs, 1);
     atomic_fetch_sub(&s->loading, 1);
 
     return NULL;
@@ -93,6 +93,7 @@ loader_run(version_t *v)
     params = (model_params_t){.ops = s->ops,
                               .be = s->be,
                               .context = v->context,
+                              .kv_bytes = s->opt.kv,
                               .limits = {.rows = s->opt.rows,
                                          .seqs = s->opt.batch,
                                          .logits = s->opt.rows},
@@ -205,5 +206,5 @@ loader_progress(void *data, double done)
 
     atomic_store(&v->progress, (unsigned) (done * 1000));
 
-    return v->serve->stopping;
+    return atomic_load(&v->serve->stopping);
 }

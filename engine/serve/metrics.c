@@ -121,20 +121,13 @@ metrics_write(serve_t *s, buf_t *out)
         NULL, "abort", "error"};
     const metrics_t *m = &s->metrics;
     sched_stats_t    st;
-    const char      *name = "";
-    version_t       *v;
+    const char      *name = models_name(s);
     uint64_t         size, used;
     buf_t            label = {0};
     size_t           i;
 
     sched_stats(s->sched, &st);
     s->ops->memory(s->be, &size, &used);
-
-    for (v = s->versions; v; v = v->next) {
-        if (atomic_load(&v->state) == VERSION_READY && v->named) {
-            name = v->weights;
-        }
-    }
 
     buf_str(&label, "model_name=");
     buf_json(&label, name, strlen(name));

@@ -11,33 +11,20 @@
  * models_lock.
  */
 
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include "engine/serve/serve.h"
 
-#define MODELS_MAX      256
-#define MODELS_CONTEXT  (1u << 24)
 #define MODELS_STATE_MS 500
 
-static int        models_entry(conn_t *c, json_t *m, entry_t *e, char *err);
-static int        models_names(conn_t *c, json_t *m, entry_t *e, char *err);
-static version_t *models_version(serve_t *s, const char *weights,
-                                 uint32_t context, char *err);
-static int        models_open(serve_t *s, const char *path, char *err);
 static version_t *models_previous(serve_t *s, const char *name);
-static void       models_name(version_t *v);
-static void       models_unname(serve_t *s, version_t *v);
+static void       models_serve(conn_t *c, version_t *v);
+static void       models_hold(version_t *v);
+static void       models_unhold(serve_t *s, version_t *v);
 static void       models_free_version(version_t *v);
 static void       models_gone(void *data);
-static entry_t   *models_lookup(conn_t *c, str_t name);
 static void       models_due(serve_t *s);
-static void       entry_free(serve_t *s, entry_t *e);
 
 
 int
@@ -70,285 +57,31 @@ models_free(serve_t *s)
 }
 
 
-int
-models_manifest(conn_t *c, const char *text, size_t len, char *err)
+/* The next entry of a connection's: what it wants, and what answers now. */
+
+void
+models_enter(conn_t *c, entry_t *e, version_t *v)
 {
-    json_error_t je;
-    serve_t     *s = c->serve;
-    entry_t     *entries;
-    json_t      *root, *list, *m;
-    size_t       i, n;
-    int          rc = 0;
-
-    root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &je);
-    if (root == NULL) {
-        snprintf(err, K_ERR_MAX, "line %d: %s", je.line, je.text);
-        return -EINVAL;
-    }
-
-    list = json_object_get(root, "models");
-    n = json_array_size(list);
-
-    if (!json_is_array(list) || n > MODELS_MAX) {
-        snprintf(err, K_ERR_MAX, "\"models\" is not an array of at most %d",
-                 MODELS_MAX);
-        json_decref(root);
-        return -EINVAL;
-    }
-
-    entries = calloc(n + 1, sizeof(entry_t));
-    if (entries == NULL) {
-        snprintf(err, K_ERR_MAX, "no memory");
-        json_decref(root);
-        return -ENOMEM;
-    }
+    serve_t *s = c->serve;
 
     pthread_mutex_lock(&s->models_lock);
-    c->entries = entries;
-    pthread_mutex_unlock(&s->models_lock);
 
-    json_array_foreach(list, i, m)
-    {
-        rc = models_entry(c, m, &entries[i], err);
-        if (rc < 0) {
-            entry_free(s, &entries[i]);
-            break;
-        }
-
-        pthread_mutex_lock(&s->models_lock);
-        c->n_entries++;
-        pthread_mutex_unlock(&s->models_lock);
-    }
-
-    json_decref(root);
-
-    if (rc < 0) {
-        models_forget(c);
-        return rc;
-    }
-
-    c->has_manifest = 1;
-    c->state_due = 1;
-
-    return 0;
-}
-
-
-static int
-models_entry(conn_t *c, json_t *m, entry_t *e, char *err)
-{
-    const char *weights;
-    version_t  *v;
-    json_t     *ctx;
-    json_int_t  context = 0;
-
-    LLM_TRY(models_names(c, m, e, err));
-
-    weights = json_string_value(json_object_get(m, "weights"));
-    ctx = json_object_get(m, "context");
-
-    if (ctx && json_is_integer(ctx)) {
-        context = json_integer_value(ctx);
-    }
-
-    if (weights == NULL || (ctx && !json_is_integer(ctx)) || context < 0
-        || context > MODELS_CONTEXT) {
-        snprintf(err, K_ERR_MAX, "model \"%s\" has %s", e->name,
-                 weights ? "a wrong context" : "no weights");
-        return -EINVAL;
-    }
-
-    /* A file that is not there is this name's trouble, not the manifest's. */
-    v = models_version(c->serve, weights, (uint32_t) context, e->error);
-    if (v == NULL) {
-        log_error("model \"%s\": %s", e->name, e->error);
-    }
-
-    pthread_mutex_lock(&c->serve->models_lock);
+    e->wanted = v;
 
     if (v) {
-        models_name(v);
-        e->wanted = v;
-
-        if (atomic_load(&v->state) == VERSION_READY && v->handle) {
-            models_name(v);
-            e->serving = v;
-        }
+        models_hold(v);
     }
 
-    if (e->serving == NULL) {
-        e->serving = models_previous(c->serve, e->name);
-        if (e->serving) {
-            models_name(e->serving);
-        }
+    e->serving = v && atomic_load(&v->state) == VERSION_READY && v->handle
+                     ? v
+                     : models_previous(s, e->name);
+    if (e->serving) {
+        models_hold(e->serving);
     }
 
-    pthread_mutex_unlock(&c->serve->models_lock);
+    c->n_entries++;
 
-    return 0;
-}
-
-
-static int
-models_names(conn_t *c, json_t *m, entry_t *e, char *err)
-{
-    const char *name;
-    json_t     *names, *n;
-    size_t      i;
-
-    name = json_string_value(json_object_get(m, "name"));
-    names = json_object_get(m, "names");
-
-    if (name == NULL || *name == '\0' || strlen(name) >= MODEL_NAME_MAX) {
-        snprintf(err, K_ERR_MAX, "a model has no name, or too long a one");
-        return -EINVAL;
-    }
-
-    e->name = strdup(name);
-
-    if ((names && !json_is_array(names))
-        || json_array_size(names) > SERVE_NAMES_MAX) {
-        snprintf(err, K_ERR_MAX, "model \"%s\" has a wrong list of names",
-                 name);
-        return -EINVAL;
-    }
-
-    json_array_foreach(names, i, n)
-    {
-        name = json_string_value(n);
-        if (name == NULL || *name == '\0' || strlen(name) >= MODEL_NAME_MAX) {
-            snprintf(err, K_ERR_MAX, "model \"%s\" has a wrong list of names",
-                     e->name);
-            return -EINVAL;
-        }
-
-        e->names[e->n_names++] = strdup(name);
-    }
-
-    for (i = 0; i <= e->n_names; i++) {
-        name = i ? e->names[i - 1] : e->name;
-
-        if (name == NULL) {
-            snprintf(err, K_ERR_MAX, "no memory");
-            return -ENOMEM;
-        }
-
-        if (models_lookup(c, str_of(name))) {
-            snprintf(err, K_ERR_MAX, "the name \"%s\" is given twice", name);
-            return -EINVAL;
-        }
-    }
-
-    return 0;
-}
-
-
-/* The version of that file with those options: a known one, or a new one. */
-
-static version_t *
-models_version(serve_t *s, const char *weights, uint32_t context, char *err)
-{
-    struct stat st;
-    version_t  *v;
-    int64_t     mtime;
-    int         fd;
-
-    fd = models_open(s, weights, err);
-    if (fd < 0) {
-        return NULL;
-    }
-
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        snprintf(err, K_ERR_MAX, "%s is not a regular file", weights);
-        close(fd);
-        return NULL;
-    }
-
-    mtime = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
-
-    for (v = s->versions; v; v = v->next) {
-        if (v->dev == st.st_dev && v->ino == st.st_ino && v->size == st.st_size
-            && v->mtime_ns == mtime && v->context == context && !v->removing
-            && atomic_load(&v->state) != VERSION_FAILED) {
-            close(fd);
-            return v;
-        }
-    }
-
-    v = calloc(1, sizeof(version_t));
-    if (v == NULL || (v->weights = strdup(weights)) == NULL) {
-        snprintf(err, K_ERR_MAX, "no memory");
-        free(v);
-        close(fd);
-        return NULL;
-    }
-
-    v->serve = s;
-    v->fd = fd;
-    v->dev = st.st_dev;
-    v->ino = st.st_ino;
-    v->size = st.st_size;
-    v->mtime_ns = mtime;
-    v->created = st.st_mtim.tv_sec;
-    v->context = context;
-
-    v->next = s->versions;
-    s->versions = v;
-
-    if (loader_start(v) < 0) {
-        snprintf(v->error, sizeof(v->error), "no thread to load it");
-        atomic_store(&v->state, VERSION_FAILED);
-    }
-
-    s->state_ns = llm_now_ns();
-
-    return v;
-}
-
-
-/* Below --model-root, whatever links and dots say. */
-
-static int
-models_open(serve_t *s, const char *path, char *err)
-{
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
-                           .resolve = RESOLVE_BENEATH};
-    const char     *rel = path, *root = s->opt.model_root;
-    size_t          n = strlen(root);
-    int             dir, fd;
-
-    while (n > 1 && root[n - 1] == '/') {
-        n--;
-    }
-
-    /* An absolute path must be below the root too. */
-    if (*path == '/' && strncmp(path, root, n) == 0 && path[n] == '/') {
-        rel = path + n;
-        while (*rel == '/') {
-            rel++;
-        }
-    }
-
-    dir = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0) {
-        snprintf(err, K_ERR_MAX, "--model-root %s: %s", root, strerror(errno));
-        return -errno;
-    }
-
-    fd = (int) syscall(SYS_openat2, dir, rel, &how, sizeof(how));
-    if (fd < 0) {
-        int rc = -errno;
-
-        snprintf(err, K_ERR_MAX, "%s below %s: %s%s", path, root,
-                 strerror(errno),
-                 errno == EXDEV ? " (it must lie below --model-root)" : "");
-        close(dir);
-        return rc;
-    }
-
-    close(dir);
-
-    return fd;
+    pthread_mutex_unlock(&s->models_lock);
 }
 
 
@@ -375,7 +108,7 @@ models_previous(serve_t *s, const char *name)
 
 
 static void
-models_name(version_t *v)
+models_hold(version_t *v)
 {
     v->named++;
     v->linger_ns = 0;
@@ -383,7 +116,7 @@ models_name(version_t *v)
 
 
 static void
-models_unname(serve_t *s, version_t *v)
+models_unhold(serve_t *s, version_t *v)
 {
     if (v && --v->named == 0) {
         v->linger_ns = llm_now_ns() + s->opt.linger_ms * 1000000ull;
@@ -391,13 +124,13 @@ models_unname(serve_t *s, version_t *v)
 }
 
 
-static void
-entry_free(serve_t *s, entry_t *e)
+void
+models_entry_free(serve_t *s, entry_t *e)
 {
     uint32_t i;
 
-    models_unname(s, e->wanted);
-    models_unname(s, e->serving);
+    models_unhold(s, e->wanted);
+    models_unhold(s, e->serving);
 
     for (i = 0; i < e->n_names; i++) {
         free(e->names[i]);
@@ -418,7 +151,7 @@ models_forget(conn_t *c)
     pthread_mutex_lock(&c->serve->models_lock);
 
     for (i = 0; i < c->n_entries; i++) {
-        entry_free(c->serve, &c->entries[i]);
+        models_entry_free(c->serve, &c->entries[i]);
     }
 
     free(c->entries);
@@ -429,7 +162,7 @@ models_forget(conn_t *c)
 }
 
 
-static entry_t *
+entry_t *
 models_lookup(conn_t *c, str_t name)
 {
     uint32_t i, j;
@@ -500,16 +233,20 @@ models_release(version_t *v)
 }
 
 
-/* The loader is done with it. */
+/* The loader is done with it: its reference is ours now. */
 
 void
 models_loaded(version_t *v)
 {
     serve_t *s = v->serve;
-    entry_t *e;
     conn_t  *c;
-    uint32_t i;
     int      rc;
+
+    models_release(v);
+
+    if (atomic_load(&s->stopping)) {
+        return;
+    }
 
     if (atomic_load(&v->state) == VERSION_LOADING) {
         rc = sched_model_add(s->sched, v->model, &v->handle);
@@ -520,38 +257,42 @@ models_loaded(version_t *v)
         atomic_store(&v->state, rc < 0 ? VERSION_FAILED : VERSION_READY);
     }
 
+    models_due(s);
+
     if (atomic_load(&v->state) == VERSION_FAILED) {
         log_error("model %s: %s", v->weights, v->error);
-        models_due(s);
         return;
     }
 
     pthread_mutex_lock(&s->models_lock);
 
-    for (c = s->conns; c; c = c ? c->next : NULL) {
-        for (i = 0; i < c->n_entries; i++) {
-            e = &c->entries[i];
+    models_serve(&s->local, v);
 
-            if (e->wanted == v && e->serving != v) {
-                models_unname(s, e->serving);
-                models_name(v);
-                e->serving = v;
-            }
-        }
-    }
-
-    for (i = 0; i < s->local.n_entries; i++) {
-        e = &s->local.entries[i];
-
-        if (e->wanted == v && e->serving != v) {
-            models_name(v);
-            e->serving = v;
-        }
+    for (c = s->conns; c; c = c->next) {
+        models_serve(c, v);
     }
 
     pthread_mutex_unlock(&s->models_lock);
+}
 
-    models_due(s);
+
+/* It answers to the names that want it from now on. */
+
+static void
+models_serve(conn_t *c, version_t *v)
+{
+    entry_t *e;
+    uint32_t i;
+
+    for (i = 0; i < c->n_entries; i++) {
+        e = &c->entries[i];
+
+        if (e->wanted == v && e->serving != v) {
+            models_hold(v);
+            models_unhold(c->serve, e->serving);
+            e->serving = v;
+        }
+    }
 }
 
 
@@ -581,7 +322,11 @@ models_tick(serve_t *s, uint64_t now_ns)
             || (v->named == 0 && atomic_load(&v->refs) == 0
                 && atomic_load(&v->state) == VERSION_FAILED)) {
             *p = v->next;
-            log_notice("model %s is unloaded", v->weights);
+
+            if (v->handle) {
+                log_notice("model %s is unloaded", v->weights);
+            }
+
             models_free_version(v);
             continue;
         }
@@ -611,9 +356,10 @@ static void
 models_gone(void *data)
 {
     version_t *v = data;
+    serve_t   *s = v->serve;
 
-    atomic_store(&v->gone, 1);
-    serve_wake(v->serve);
+    atomic_store(&v->gone, 1); /* the io thread may free it from here on */
+    serve_wake(s);
 }
 
 
@@ -630,6 +376,32 @@ models_free_version(version_t *v)
 
     free(v->weights);
     free(v);
+}
+
+
+/* A name that is served now, for the metrics' label; "" if there is none. */
+
+const char *
+models_name(serve_t *s)
+{
+    uint32_t i;
+    conn_t  *c;
+
+    for (c = s->conns; c; c = c->next) {
+        for (i = 0; i < c->n_entries; i++) {
+            if (c->entries[i].serving) {
+                return c->entries[i].name;
+            }
+        }
+    }
+
+    for (i = 0; i < s->local.n_entries; i++) {
+        if (s->local.entries[i].serving) {
+            return s->local.entries[i].name;
+        }
+    }
+
+    return "";
 }
 
 
@@ -693,13 +465,21 @@ models_list(conn_t *c, api_model_t *list, size_t cap)
             entry_t   *e = &from[k]->entries[i];
             version_t *v = e->serving ? e->serving : e->wanted;
 
-            for (j = 0; j <= e->n_names; j++, n++) {
+            for (j = 0; j <= e->n_names; j++) {
+                str_t id = str_of(j ? e->names[j - 1] : e->name);
+
+                if (k && models_lookup(c, id)) {
+                    continue; /* the connection's own stands above it */
+                }
+
                 if (n < cap) {
                     list[n] = (api_model_t){
-                        .id = str_of(j ? e->names[j - 1] : e->name),
+                        .id = id,
                         .created = v ? v->created : 0,
                         .context = e->serving ? e->serving->model->context : 0};
                 }
+
+                n++;
             }
         }
     }

@@ -13,9 +13,14 @@
 static int      req_local(req_t *r);
 static void     req_admit(req_t *r);
 static int      req_run(req_t *r);
+static void     req_reply(req_t *r);
 static void     req_park(req_t *r);
-static void     req_unpark(req_t *r);
+static void     req_wait(req_t *r, int phase);
+static void     req_unwait(req_t *r);
 static void     req_count(req_t *r, int on);
+static void     req_body_drop(req_t *r);
+static int      req_overdue(req_t *r, uint64_t now_ns);
+static void     req_groups_cancel(req_t *r);
 static uint64_t req_deadline(const req_t *r, uint32_t ms);
 
 
@@ -61,24 +66,139 @@ req_deadline(const req_t *r, uint32_t ms)
 }
 
 
+/* SUBMIT came: what cannot be taken is said before its body is read. */
+
 void
-req_body_done(req_t *r)
+req_start(req_t *r)
 {
-    if (req_local(r)) {
+    serve_t *s = r->serve;
+    uint64_t len = r->submit.body_len;
+    int      local;
+
+    if (len > SERVE_BODY_MAX) {
+        gen_error(&r->error, 413, NULL, NULL,
+                  "The request's body of %llu bytes is larger than %u.",
+                  (unsigned long long) len, SERVE_BODY_MAX);
+        req_fail(r);
         return;
     }
 
-    if (r->serve->waiting > r->serve->opt.queue) {
+    local = r->submit.op == LLM_OP_METRICS || r->submit.op == LLM_OP_MODELS;
+
+    if ((!local && s->waiting > s->opt.queue)
+        || s->bodies + len > SERVE_BODIES_MAX) {
         gen_error(&r->error, 503, "server_is_overloaded", NULL,
                   "The server is overloaded: %u requests wait already.",
-                  r->serve->waiting - 1);
+                  s->waiting - 1);
         r->error.retry_ms = 1000;
         req_fail(r);
         return;
     }
 
-    r->phase = PHASE_FRONT;
-    front_push(r->serve, r);
+    r->held = len;
+    s->bodies += len;
+
+    if (len) {
+        req_wait(r, PHASE_BODY);
+    } else {
+        req_body_done(r);
+    }
+}
+
+
+void
+req_body_done(req_t *r)
+{
+    req_unwait(r);
+
+    if (!req_local(r)) {
+        r->phase = PHASE_FRONT;
+        front_push(r->serve, r);
+    }
+}
+
+
+/* The body is not wanted any more. */
+
+static void
+req_body_drop(req_t *r)
+{
+    buf_free(&r->body);
+    r->serve->bodies -= r->held;
+    r->held = 0;
+}
+
+
+/* Among those that no thread has: their deadlines are ours to see. */
+
+static void
+req_wait(req_t *r, int phase)
+{
+    serve_t *s = r->serve;
+
+    r->phase = phase;
+    r->in_waits = 1;
+    r->wait_prev = NULL;
+    r->wait_next = s->waits;
+
+    if (s->waits) {
+        s->waits->wait_prev = r;
+    }
+
+    s->waits = r;
+}
+
+
+static void
+req_unwait(req_t *r)
+{
+    if (!r->in_waits) {
+        return;
+    }
+
+    r->in_waits = 0;
+
+    if (r->wait_prev) {
+        r->wait_prev->wait_next = r->wait_next;
+    } else {
+        r->serve->waits = r->wait_next;
+    }
+
+    if (r->wait_next) {
+        r->wait_next->wait_prev = r->wait_prev;
+    }
+}
+
+
+/* Beyond one of SUBMIT's limits, before the step loop has it: says so. */
+
+static int
+req_overdue(req_t *r, uint64_t now_ns)
+{
+    uint32_t i;
+    struct {
+        uint32_t    ms;
+        int         status;
+        const char *message;
+    } limits[] = {
+        {r->submit.request_ms, 504, "The request took too long."},
+        {r->submit.first_token_ms, 504, "The first token took too long."},
+        {r->submit.queue_ms, 503, "The request waited too long in the queue."}};
+
+    for (i = 0; i < llm_countof(limits); i++) {
+        if (limits[i].ms == 0 || now_ns < req_deadline(r, limits[i].ms)) {
+            continue;
+        }
+
+        gen_error(&r->error, limits[i].status, NULL, NULL, "%s",
+                  limits[i].message);
+        r->error.no_retry = limits[i].status == 504;
+        r->error.retry_ms = limits[i].status == 503 ? 1000 : 0;
+
+        return 1;
+    }
+
+    return 0;
 }
 
 
@@ -101,7 +221,7 @@ req_local(req_t *r)
             r->reply.failed = 1;
             n = 0;
         } else {
-            models_list(r->conn, list, n);
+            n = models_list(r->conn, list, n);
         }
 
         r->kind = LLM_KIND_JSON;
@@ -119,7 +239,9 @@ req_local(req_t *r)
             } else {
                 gen_error(&r->error, 404, "model_not_found", "model",
                           "The model '%.*s' does not exist",
-                          (int) r->model_arg.len, r->model_arg.s);
+                          (int) (r->model_arg.len > 128 ? 128
+                                                        : r->model_arg.len),
+                          r->model_arg.s);
                 r->rc = -ENOENT;
             }
         }
@@ -132,15 +254,31 @@ req_local(req_t *r)
 
     if (r->rc < 0) {
         req_fail(r);
-        return 1;
+    } else {
+        req_reply(r);
     }
 
-    r->status = 200;
-    send_bytes(r, 0, 0, 0, r->reply.len);
-    buf_add(&r->out, r->reply.data, r->reply.len);
-    req_finish(r);
-
     return 1;
+}
+
+
+/* r->reply is the whole answer. */
+
+static void
+req_reply(req_t *r)
+{
+    if (r->reply.failed) {
+        gen_error(&r->error, 500, NULL, NULL, "The server ran out of memory.");
+        req_fail(r);
+        return;
+    }
+
+    buf_free(&r->out);
+    r->out = r->reply;
+    r->reply = (buf_t){0};
+    r->status = 200;
+    send_bytes(r, 0, 0, 0, r->out.len);
+    req_finish(r);
 }
 
 
@@ -152,12 +290,17 @@ req_front_done(req_t *r)
     r->owner->fronts--;
 
     if (r->rc != -EAGAIN) {
-        buf_free(&r->body);
+        req_body_drop(r);
     }
 
     if (atomic_load(&r->cancelled) || r->conn == NULL) {
         r->outcome = LLM_END_CANCELLED;
         req_finish(r);
+        return;
+    }
+
+    if ((r->rc == 0 || r->rc == -EAGAIN) && req_overdue(r, llm_now_ns())) {
+        req_fail(r);
         return;
     }
 
@@ -171,12 +314,9 @@ req_front_done(req_t *r)
         return;
     }
 
-    if (r->reply.len > 0) {
-        r->status = 200;
+    if (r->submit.op == LLM_OP_TOKENIZE || r->submit.op == LLM_OP_DETOKENIZE) {
         r->kind = LLM_KIND_JSON;
-        send_bytes(r, 0, 0, 0, r->reply.len);
-        buf_add(&r->out, r->reply.data, r->reply.len);
-        req_finish(r);
+        req_reply(r);
         return;
     }
 
@@ -193,43 +333,32 @@ req_park(req_t *r)
         r->parked_ns = req_deadline(r, r->serve->opt.load_wait_ms);
     }
 
-    r->phase = PHASE_PARKED;
-    r->next = r->serve->parked;
-    r->serve->parked = r;
+    req_wait(r, PHASE_PARKED);
 }
 
 
-static void
-req_unpark(req_t *r)
-{
-    req_t **p;
-
-    for (p = &r->serve->parked; *p; p = &(*p)->next) {
-        if (*p == r) {
-            *p = r->next;
-            r->next = NULL;
-            return;
-        }
-    }
-}
-
-
-/* Parked requests try again, or their time is up. */
+/* Those that wait: their time is up; or the model is there, and they go on. */
 
 void
 req_expire(serve_t *s, uint64_t now_ns)
 {
     req_t *r, *next;
 
-    for (r = s->parked; r; r = next) {
-        next = r->next;
+    for (r = s->waits; r; r = next) {
+        next = r->wait_next;
 
-        if (r->version && atomic_load(&r->version->state) == VERSION_LOADING
-            && now_ns < r->parked_ns) {
+        if (req_overdue(r, now_ns)) {
+            req_fail(r);
             continue;
         }
 
-        req_unpark(r);
+        if (r->phase != PHASE_PARKED
+            || (r->version && atomic_load(&r->version->state) == VERSION_LOADING
+                && now_ns < r->parked_ns)) {
+            continue;
+        }
+
+        req_unwait(r);
 
         if (now_ns >= r->parked_ns) {
             gen_error(&r->error, 503, "model_loading", NULL,
@@ -257,7 +386,7 @@ req_admit(req_t *r)
     r->need_admit = 1;
 
     if (r->submit.flags & LLM_SUBMIT_RESERVE) {
-        r->phase = PHASE_GO;
+        req_wait(r, PHASE_GO);
         send_due(r);
         return;
     }
@@ -272,6 +401,8 @@ void
 req_go(req_t *r)
 {
     int rc;
+
+    req_unwait(r);
 
     rc = back_begin(r);
     if (rc == 0) {
@@ -295,11 +426,16 @@ req_go(req_t *r)
                   "The prompt's %u tokens do not fit the server's KV cache",
                   r->prompt_tokens);
 
+    } else if (rc == -ESHUTDOWN) {
+        gen_error(&r->error, 503, NULL, NULL, "The model is being replaced.");
+        r->error.retry_ms = 1000;
+
     } else {
-        gen_error(&r->error, rc == -ESHUTDOWN ? 503 : 500, NULL, NULL,
-                  rc == -ESHUTDOWN ? "The model is being replaced."
-                                   : "The server ran out of memory.");
-        r->error.retry_ms = rc == -ESHUTDOWN ? 1000 : 0;
+        log_error("request %.32s: the step loop refused it: %s", r->id,
+                  strerror(-rc));
+        gen_error(&r->error, 500, NULL, NULL,
+                  rc == -ENOMEM ? "The server ran out of memory."
+                                : "Internal server error.");
     }
 
     req_fail(r);
@@ -340,11 +476,22 @@ req_run(req_t *r)
 }
 
 
-void
-req_cancel(req_t *r)
+static void
+req_groups_cancel(req_t *r)
 {
     uint32_t i;
 
+    for (i = 0; r->prompts && i < r->n_prompts; i++) {
+        if (r->prompts[i].submitted && !r->prompts[i].gone) {
+            sched_cancel(r->serve->sched, &r->prompts[i].group);
+        }
+    }
+}
+
+
+void
+req_cancel(req_t *r)
+{
     atomic_store(&r->cancelled, 1);
 
     switch (r->phase) {
@@ -352,18 +499,9 @@ req_cancel(req_t *r)
     case PHASE_FRONT:
         return; /* req_front_done() sees it */
 
-    case PHASE_PARKED:
-        req_unpark(r);
-        break;
-
     case PHASE_RUN:
         r->outcome = LLM_END_CANCELLED;
-
-        for (i = 0; i < r->n_prompts; i++) {
-            if (r->prompts[i].submitted && !r->prompts[i].gone) {
-                sched_cancel(r->serve->sched, &r->prompts[i].group);
-            }
-        }
+        req_groups_cancel(r);
 
         if (r->groups) {
             return; /* the last GONE finishes it */
@@ -376,11 +514,14 @@ req_cancel(req_t *r)
             return;
         }
 
-        /* Nobody reads the rest. */
-        r->credit = UINT32_MAX;
-        r->out_sent = r->out.len;
-        r->seg_first = r->n_segs;
-        send_due(r);
+        /* Nobody reads the rest; the answer is whole if there is none. */
+        if (r->seg_first < r->n_segs) {
+            r->outcome = LLM_END_CANCELLED;
+            r->need_head = 0;
+            r->out_sent = r->out.len;
+            r->seg_first = r->n_segs;
+            send_due(r);
+        }
         return;
 
     default:
@@ -397,12 +538,16 @@ req_cancel(req_t *r)
 void
 req_fail(req_t *r)
 {
-    size_t   from = r->out.len;
-    uint32_t i;
+    size_t from;
+
+    req_unwait(r);
 
     if (r->error.status == 0) {
         gen_error(&r->error, 500, NULL, NULL, "Internal server error.");
     }
+
+    r->out.failed = 0;
+    from = r->out.len;
 
     r->outcome = r->error.status == 504 ? LLM_END_TIMEOUT : LLM_END_ERROR;
 
@@ -415,20 +560,16 @@ req_fail(req_t *r)
         buf_reset(&r->out);
         r->n_segs = r->seg_first = r->seg_sent = 0;
         r->out_sent = 0;
-        r->need_head = 0;
+        r->need_head = r->need_admit = 0;
         r->status = r->error.status;
         r->kind = LLM_KIND_JSON;
         api_error_write(&r->error, &r->out);
         send_bytes(r, 0, 0, 0, r->out.len);
     }
 
-    for (i = 0; r->prompts && i < r->n_prompts; i++) {
-        if (r->prompts[i].submitted && !r->prompts[i].gone) {
-            sched_cancel(r->serve->sched, &r->prompts[i].group);
-        }
-    }
-
-    if (r->groups == 0) {
+    if (r->groups) {
+        req_groups_cancel(r); /* the last GONE finishes it */
+    } else {
         req_finish(r);
     }
 }
@@ -439,7 +580,9 @@ req_fail(req_t *r)
 void
 req_finish(req_t *r)
 {
+    req_unwait(r);
     req_count(r, 0);
+    req_body_drop(r);
     r->phase = PHASE_END;
 
     if (r->has_request || r->outcome != LLM_END_DONE) {
@@ -479,7 +622,9 @@ req_release(req_t *r)
         }
     }
 
+    req_unwait(r);
     req_count(r, 0);
+    req_body_drop(r);
     back_free(r);
     api_writer_free(r->writer);
 
@@ -491,7 +636,6 @@ req_release(req_t *r)
         models_release(r->version);
     }
 
-    buf_free(&r->body);
     buf_free(&r->reply);
     buf_free(&r->out);
     free(r->segs);

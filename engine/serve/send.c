@@ -14,6 +14,8 @@
 /* Bytes of one DATA at most: the fairness between requests. */
 #define SEND_PIECE 16384
 
+static uint32_t send_piece(conn_t *c);
+
 static int  send_turn(req_t *r);
 static int  send_admit(req_t *r);
 static int  send_head(req_t *r);
@@ -21,6 +23,19 @@ static int  send_data(req_t *r);
 static int  send_end(req_t *r);
 static int  send_state(conn_t *c);
 static void send_pressure(req_t *r);
+
+
+/* The same, for rings whose largest record is smaller. */
+
+static uint32_t
+send_piece(conn_t *c)
+{
+    uint32_t max = llm_ring_payload_max(&c->ipc.tx);
+
+    max -= (uint32_t) sizeof(llm_data_t) + LLM_DATA_TOKENS * sizeof(int32_t);
+
+    return max < SEND_PIECE ? max : SEND_PIECE;
+}
 
 
 /*
@@ -131,6 +146,22 @@ send_forget(req_t *r)
 }
 
 
+/* All of a connection that dies. */
+
+void
+send_forget_all(conn_t *c)
+{
+    req_t *r;
+
+    for (r = c->out_head; r; r = r->out_next) {
+        r->in_out = 0;
+    }
+
+    c->out_head = NULL;
+    c->out_tail = &c->out_head;
+}
+
+
 /* Everybody's turn until nothing is left or the ring is full. */
 
 void
@@ -143,7 +174,7 @@ send_all(conn_t *c)
         return;
     }
 
-    if (c->state_due || c->state_sent < c->state.len) {
+    while (c->state_due || c->state_sent < c->state.len) {
         rc = send_state(c);
         if (rc < 0) {
             if (rc != -EAGAIN) {
@@ -157,6 +188,10 @@ send_all(conn_t *c)
         rc = send_turn(r);
 
         if (rc == -EAGAIN) {
+            /* A worker that does not read holds up its own requests. */
+            for (; r; r = r->out_next) {
+                send_pressure(r);
+            }
             return;
         }
 
@@ -251,7 +286,7 @@ send_admit(req_t *r)
     memcpy(a.fingerprint, r->version->model->fingerprint,
            sizeof(a.fingerprint));
     a.prompt_tokens = r->prompt_tokens;
-    a.max_tokens = r->max_tokens * r->n_choices;
+    a.max_tokens = r->most_tokens;
     a.choices = r->n_choices;
     a.stream = (uint8_t) r->request.stream;
 
@@ -277,12 +312,12 @@ send_data(req_t *r)
     seg_t         *s = &r->segs[r->seg_first];
     llm_data_t     d = {.choice = (uint16_t) s->choice};
     const int32_t *ids = NULL;
-    uint32_t       n;
+    uint32_t       n, piece = send_piece(r->conn);
 
     n = s->n_bytes - r->seg_sent;
 
-    if (n > SEND_PIECE) {
-        n = SEND_PIECE;
+    if (n > piece) {
+        n = piece;
     }
 
     if (n > r->credit) {
@@ -318,7 +353,7 @@ send_data(req_t *r)
     }
 
     if (r->out_sent == r->out.len) {
-        buf_reset(&r->out);
+        r->out.len = 0; /* not buf_reset(): a failure is to be seen */
         r->out_sent = 0;
     }
 
@@ -382,7 +417,7 @@ send_end(req_t *r)
 static int
 send_state(conn_t *c)
 {
-    uint32_t n;
+    uint32_t n, piece = send_piece(c);
     size_t   left;
     int      rc;
 
@@ -398,7 +433,7 @@ send_state(conn_t *c)
     }
 
     while ((left = c->state.len - c->state_sent) > 0) {
-        n = left > SEND_PIECE ? SEND_PIECE : (uint32_t) left;
+        n = left > piece ? piece : (uint32_t) left;
 
         rc = llm_ring_write(&c->ipc.tx, LLM_REC_MODEL_STATE,
                             n < left ? LLM_REC_MORE : 0, LLM_SLOT_NONE, 0,

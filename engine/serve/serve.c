@@ -18,18 +18,15 @@
 #include <unistd.h>
 #include "engine/serve/serve.h"
 
-/* epoll's data: a pointer to a connection, bit 0: its socket; or this. */
-#define SERVE_FD(fd) ((uint64_t) (uint32_t) (fd) << 2 | 2)
-
 #define SERVE_EVENTS  64
-#define SERVE_TICK_MS 1000
-#define SERVE_BUSY_MS 50 /* while something has a deadline */
-#define SERVE_STOP_MS 5000
+#define SERVE_TICK_MS 500 /* the heartbeat: at least once a second */
+#define SERVE_BUSY_MS 50  /* while something has a deadline */
 
 static int  serve_open(serve_t *s);
 static void serve_close(serve_t *s);
 static int  serve_watch(serve_t *s, int fd);
 static void serve_loop(serve_t *s);
+static void serve_event(serve_t *s, uint64_t what);
 static void serve_mail(serve_t *s);
 static int  serve_idle_ms(serve_t *s);
 static int  serve_manifest_file(serve_t *s);
@@ -119,8 +116,9 @@ serve_open(serve_t *s)
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 
     if (s->epoll < 0 || s->wake < 0 || s->signals < 0) {
-        log_error("epoll, eventfd or signalfd failed: %s", strerror(errno));
-        return -errno;
+        rc = -errno;
+        log_error("epoll, eventfd or signalfd failed: %s", strerror(-rc));
+        return rc;
     }
 
     LLM_TRY(models_init(s));
@@ -153,8 +151,10 @@ serve_watch(serve_t *s, int fd)
     struct epoll_event ev = {.events = EPOLLIN, .data.u64 = SERVE_FD(fd)};
 
     if (epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &ev) < 0) {
-        log_error("epoll_ctl failed: %s", strerror(errno));
-        return -errno;
+        int rc = -errno;
+
+        log_error("epoll_ctl failed: %s", strerror(-rc));
+        return rc;
     }
 
     return 0;
@@ -181,7 +181,7 @@ serve_manifest_file(serve_t *s)
     f = fopen(s->opt.manifest, "re");
     if (f == NULL) {
         rc = -errno;
-        log_error("%s: %s", s->opt.manifest, strerror(errno));
+        log_error("%s: %s", s->opt.manifest, strerror(-rc));
         return rc;
     }
 
@@ -196,7 +196,7 @@ serve_manifest_file(serve_t *s)
 
     fclose(f);
 
-    rc = models_manifest(&s->local, text.data, text.len, err);
+    rc = manifest_read(&s->local, text.data ? text.data : "", text.len, err);
     if (rc < 0) {
         log_error("%s: %s", s->opt.manifest, err);
     }
@@ -207,17 +207,25 @@ serve_manifest_file(serve_t *s)
 }
 
 
+/*
+ * The name goes first, so that a successor can have it.  Then the fronts end,
+ * every connection and with it every request is given up, the step loop ends,
+ * and what they had left in the mailbox is settled.
+ */
+
 static void
 serve_close(serve_t *s)
 {
     conn_t *c;
 
-    if (s->sched) {
-        sched_end(s->sched); /* joins the loop: no event comes after this */
+    atomic_store(&s->stopping, 1);
+
+    if (s->listen >= 0) {
+        unlink(s->opt.socket);
+        close(s->listen);
     }
 
     front_stop(s);
-    serve_mail(s);
 
     for (c = s->conns; c; c = c->next) {
         if (!c->dead) {
@@ -225,17 +233,18 @@ serve_close(serve_t *s)
         }
     }
 
-    serve_mail(s);
-    conn_sweep(s);
-    models_free(s);
-
-    if (s->live) {
-        log_error("%u requests were left over", s->live);
+    if (s->sched) {
+        sched_end(s->sched); /* joins the loop: no event comes after this */
+        s->sched = NULL;
     }
 
-    if (s->listen >= 0) {
-        close(s->listen);
-        unlink(s->opt.socket);
+    serve_mail(s);
+    models_free(s);
+    conn_sweep(s);
+
+    if (s->live || s->conns || s->bodies) {
+        log_error("%u requests, %u connections, %llu bytes were left over",
+                  s->live, s->n_conns, (unsigned long long) s->bodies);
     }
 
     if (s->be) {
@@ -254,51 +263,34 @@ serve_close(serve_t *s)
 
     free(s->events);
     free(s->events_spare);
+
+    pthread_mutex_destroy(&s->mail_lock);
+    pthread_mutex_destroy(&s->front_lock);
+    pthread_mutex_destroy(&s->models_lock);
+    pthread_cond_destroy(&s->front_cond);
+
+    log_notice("engine %d ends", (int) getpid());
 }
 
 
 static void
 serve_loop(serve_t *s)
 {
-    struct signalfd_siginfo si;
-    struct epoll_event      ev[SERVE_EVENTS];
-    uint64_t                now, tick = 0;
-    conn_t                 *c;
-    int                     i, n;
+    struct epoll_event ev[SERVE_EVENTS];
+    uint64_t           now, tick = 0;
+    int                i, n;
 
-    while (!s->stopping) {
+    while (!atomic_load(&s->stopping)) {
         n = epoll_wait(s->epoll, ev, SERVE_EVENTS, serve_idle_ms(s));
         if (n < 0 && errno != EINTR) {
             log_error("epoll_wait failed: %s", strerror(errno));
             return;
         }
 
+        conn_again(s);
+
         for (i = 0; i < n; i++) {
-            if (ev[i].data.u64 == SERVE_FD(s->listen)) {
-                while (conn_accept(s) == 0) {
-                    /* void */
-                }
-
-            } else if (ev[i].data.u64 == SERVE_FD(s->signals)) {
-                while (read(s->signals, &si, sizeof(si)) == sizeof(si)) {
-                    log_notice("signal %u: shutting down", si.ssi_signo);
-                    s->stopping = 1;
-                }
-
-            } else if (!(ev[i].data.u64 & 2)) {
-                /* A connection: its lowest bit tells socket from doorbell. */
-                c = (conn_t *) (uintptr_t) (ev[i].data.u64 & ~(uint64_t) 1);
-
-                if (c->dead) {
-                    continue;
-                }
-
-                if (ev[i].data.u64 & 1) {
-                    conn_socket(c);
-                } else {
-                    conn_read(c);
-                }
-            }
+            serve_event(s, ev[i].data.u64);
         }
 
         serve_mail(s);
@@ -308,7 +300,7 @@ serve_loop(serve_t *s)
             tick = now;
             req_expire(s, now);
             models_tick(s, now);
-            conn_status(s, now);
+            conn_tick(s, now);
         }
 
         send_flush(s);
@@ -317,10 +309,52 @@ serve_loop(serve_t *s)
 }
 
 
+static void
+serve_event(serve_t *s, uint64_t what)
+{
+    struct signalfd_siginfo si;
+    uint64_t                count;
+    conn_t                 *c;
+
+    if (what == SERVE_FD(s->listen)) {
+        conn_accept(s);
+
+    } else if (what == SERVE_FD(s->wake)) {
+        if (read(s->wake, &count, sizeof(count)) < 0) {
+            return;
+        }
+
+    } else if (what == SERVE_FD(s->signals)) {
+        while (read(s->signals, &si, sizeof(si)) == sizeof(si)) {
+            log_notice("signal %u: shutting down", si.ssi_signo);
+            atomic_store(&s->stopping, 1);
+        }
+
+    } else {
+        /* A connection: its lowest bit tells socket from doorbell. */
+        c = (conn_t *) (uintptr_t) (what & ~(uint64_t) 1);
+
+        if (c->dead) {
+            return;
+        }
+
+        if (what & 1) {
+            conn_socket(c);
+        } else {
+            conn_read(c);
+        }
+    }
+}
+
+
 static int
 serve_idle_ms(serve_t *s)
 {
-    return s->live || s->state_ns ? SERVE_BUSY_MS : SERVE_TICK_MS;
+    if (s->again) {
+        return 0;
+    }
+
+    return s->live || s->state_ns || s->deaf_ns ? SERVE_BUSY_MS : SERVE_TICK_MS;
 }
 
 
@@ -329,7 +363,7 @@ serve_wake(serve_t *s)
 {
     uint64_t one = 1;
 
-    /* Pairs with the exchange in serve_mail(): one write a turn is enough. */
+    /* Pairs with the store in serve_mail(): one write a turn is enough. */
     if (atomic_exchange(&s->woken, 1) == 0) {
         if (write(s->wake, &one, sizeof(one)) < 0) {
             return;
@@ -344,14 +378,14 @@ serve_mail(serve_t *s)
     back_event_t *events;
     version_t    *v, *vnext;
     uint32_t      n, cap;
-    uint64_t      count;
     req_t        *r, *next, *rev;
 
-    if (atomic_exchange(&s->woken, 0)) {
-        while (read(s->wake, &count, sizeof(count)) > 0) {
-            /* void */
-        }
-    }
+    /*
+     * After the eventfd was read, before the mail is taken: whoever posts
+     * from here on writes to it again.  The other way round a post between
+     * the two would be neither seen nor told.
+     */
+    atomic_store(&s->woken, 0);
 
     pthread_mutex_lock(&s->mail_lock);
 

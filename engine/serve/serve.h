@@ -9,7 +9,7 @@
  * load models.  The step loop's thread only appends to the event queue.
  * Whatever another thread has for the io thread goes into the mailbox.
  *
- *     SUBMIT, BODY  ->  PHASE_BODY    (io)
+ *     SUBMIT, BODY  ->  PHASE_BODY    (io: its body is coming)
  *                       PHASE_FRONT   (front: JSON, template, tokens)
  *                       PHASE_PARKED  (io: its model is loading)
  *                       PHASE_GO      (io: ADMIT sent, GO awaited)
@@ -17,7 +17,9 @@
  *                       PHASE_END     (io: all is written, END follows)
  *
  * A request lives until its END is in the ring (or its connection is gone)
- * and no group of it is the step loop's.
+ * and no group of it is the step loop's.  In PHASE_BODY, _PARKED and _GO it
+ * stands in serve_t's list of those that wait, which is looked through for
+ * what is overdue.
  */
 
 #ifndef LLM_SERVE_SERVE_H
@@ -33,10 +35,14 @@
 #include "engine/sched/sched.h"
 #include "engine/serve/vocab.h"
 
+/* epoll's data: a pointer to a connection, bit 0: its socket; or this. */
+#define SERVE_FD(fd) ((uint64_t) (uint32_t) (fd) << 2 | 2)
+
 #define SERVE_CONNS_MAX  256
 #define SERVE_FRONTS_MAX 8
-#define SERVE_NAMES_MAX  16
-#define SERVE_BODY_MAX   (256u << 20)
+#define SERVE_NAMES_MAX  64
+#define SERVE_BODY_MAX   (64u << 20)  /* of one request */
+#define SERVE_BODIES_MAX (512u << 20) /* of all that are not tokens yet */
 /* Text waiting beyond a request's credit before its sequences are paused. */
 #define SERVE_PAUSE_AT 16384
 
@@ -54,6 +60,7 @@ typedef struct {
     const char  *model_root;
     const char  *manifest;
     uint64_t     memory;
+    uint64_t     kv; /* bytes of KV pages of each model; 0: a share */
     uint32_t     threads;
     k_isa_t      isa;
     k_act_mode_t act;
@@ -76,7 +83,6 @@ struct version_s {
     version_t  *next;
     version_t  *mail_next;
     char       *weights; /* as in the manifest */
-    char       *options; /* canonical JSON of context and the like */
     dev_t       dev;
     ino_t       ino;
     off_t       size;
@@ -120,6 +126,8 @@ struct conn_s {
     llm_ipc_t ipc;
     int       connected;
     int       dead;
+    int       again; /* its turn ended with records unread */
+    uint64_t  since_ns;
     uint32_t  number; /* for the log */
     req_t   **slots;  /* [serve->slots] */
     uint32_t *gens;   /* [serve->slots] the last used */
@@ -158,7 +166,8 @@ typedef struct {
     size_t      *ends;     /* where each one's text ends */
     uint32_t     n_tokens;
     uint32_t     cap_tokens;
-    int32_t     *ids; /* all that were generated */
+    size_t       noted; /* end of the last one that went out */
+    int32_t     *ids;   /* all that were generated */
     uint32_t     cap_ids;
     uint32_t     generated;
     uint32_t     prompt_seen; /* echo with logprobs */
@@ -189,7 +198,9 @@ typedef struct {
 
 
 struct req_s {
-    req_t     *next;     /* mailbox, queue of the fronts, parked list */
+    req_t     *next;      /* mailbox, queue of the fronts */
+    req_t     *wait_next; /* serve->waits */
+    req_t     *wait_prev;
     req_t     *out_next; /* conn's list of those with output */
     conn_t    *owner;    /* for the fronts: the same, never NULL */
     conn_t    *conn;     /* NULL once the connection is gone */
@@ -199,7 +210,9 @@ struct req_s {
     int        phase;
     atomic_int cancelled;
     int        in_out;
+    int        in_waits;
     int        counted; /* in serve->waiting */
+    uint64_t   held;    /* of serve->bodies */
 
     llm_submit_t submit;
     char         strings[LLM_REC_SUBMIT_BUF];
@@ -227,7 +240,8 @@ struct req_s {
     k_bias_t      *bias;
     buf_t          reply; /* TOKENIZE and the like: the whole body */
     uint32_t       prompt_tokens;
-    uint32_t       max_tokens;
+    uint32_t       max_tokens;  /* of a choice, of the longest */
+    uint32_t       most_tokens; /* of all choices together */
 
     /* Back. */
     choice_t   *choices;
@@ -305,17 +319,20 @@ struct serve_s {
     uint64_t               boot;
     uint32_t               conn_number;
 
-    int epoll;
-    int listen;
-    int wake; /* eventfd of the mailbox */
-    int signals;
-    int stopping;
+    int        epoll;
+    int        listen;
+    int        wake; /* eventfd of the mailbox */
+    int        signals;
+    atomic_int stopping;
+    uint64_t   deaf_ns; /* no accept() until then: descriptors ran out */
+    int        again;   /* a connection's turn ended early */
 
     conn_t  *conns;
     uint32_t n_conns;
-    req_t   *parked;
+    req_t   *waits;   /* those that no thread has */
     uint32_t waiting; /* requests before the step loop has them */
     uint32_t live;    /* req_t in existence */
+    uint64_t bodies;  /* bytes of bodies, as announced */
 
     /* The mailbox: anything for the io thread. */
     pthread_mutex_t mail_lock;
@@ -335,7 +352,7 @@ struct serve_s {
     req_t         **front_tail;
     pthread_t       fronts[SERVE_FRONTS_MAX];
     uint32_t        n_fronts;
-    int             front_stop;
+    atomic_int      front_stop;
 
     /* Models; the lock guards entries' serving pointers for the fronts. */
     pthread_mutex_t models_lock;
@@ -353,15 +370,17 @@ int  serve_run(const serve_options_t *opt);
 void serve_wake(serve_t *s);
 
 /* conn.c: connections and records in. */
-int  conn_accept(serve_t *s);
+void conn_accept(serve_t *s);
 void conn_read(conn_t *c);
+void conn_again(serve_t *s);
 void conn_socket(conn_t *c);
 void conn_kill(conn_t *c, const char *why, int rc);
 void conn_sweep(serve_t *s);
-void conn_status(serve_t *s, uint64_t now_ns);
+void conn_tick(serve_t *s, uint64_t now_ns);
 
 /* req.c: requests' life on the io thread. */
 req_t *req_new(conn_t *c, uint32_t slot, uint32_t gen);
+void   req_start(req_t *r);
 void   req_body_done(req_t *r);
 void   req_front_done(req_t *r);
 void   req_go(req_t *r);
@@ -378,11 +397,16 @@ void send_due(req_t *r);
 void send_all(conn_t *c);
 void send_flush(serve_t *s);
 void send_forget(req_t *r);
+void send_forget_all(conn_t *c);
 
 /* front.c: on front threads. */
 int  front_start(serve_t *s);
 void front_stop(serve_t *s);
 void front_push(serve_t *s, req_t *r);
+
+/* stop.c: stop strings in a choice's held text. */
+int    stop_find(const req_t *r, const choice_t *c, size_t from, size_t *at);
+size_t stop_hold(const req_t *r, const choice_t *c);
 
 /* back.c: events to bytes. */
 void back_events(void *data, const sched_event_t *ev, uint32_t n);
@@ -390,11 +414,19 @@ void back_take(serve_t *s, const back_event_t *ev, uint32_t n);
 int  back_begin(req_t *r);
 void back_free(req_t *r);
 
+/* manifest.c: what a connection's manifest says. */
+int manifest_read(conn_t *c, const char *json, size_t len, char *err);
+
 /* models.c */
-int        models_init(serve_t *s);
-void       models_free(serve_t *s);
-int        models_manifest(conn_t *c, const char *json, size_t len, char *err);
-void       models_forget(conn_t *c);
+int      models_init(serve_t *s);
+void     models_free(serve_t *s);
+void     models_forget(conn_t *c);
+void     models_enter(conn_t *c, entry_t *e, version_t *v);
+void     models_entry_free(serve_t *s, entry_t *e);
+entry_t *models_lookup(conn_t *c, str_t name);
+
+const char *models_name(serve_t *s);
+
 version_t *models_find(serve_t *s, conn_t *c, str_t name, char *primary,
                        int *known);
 void       models_release(version_t *v);

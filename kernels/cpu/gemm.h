@@ -146,7 +146,8 @@ size_t k_matrix_source_row(const k_matrix_t *w);
 
 /*
  * Slices of outputs that threads take are multiples of this (the last may be
- * shorter).
+ * shorter).  Best are multiples of four times this: products in f32 take so
+ * many groups at once, and AVX-512 two.
  */
 uint32_t k_matrix_granule(const k_matrix_t *w);
 

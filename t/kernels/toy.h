@@ -480,9 +480,12 @@ toy_act(k_fn_t fn, double x)
 }
 
 
-/* Logits of every position: out[n][n_vocab]; the caller frees. */
+/*
+ * Logits of every position: out[n][n_vocab]; the caller frees.  half: keys
+ * and values are rounded to F16, as KV pages are but in the F32 mode.
+ */
 __attribute__((unused)) static double *
-toy_reference(const toy_t *t, const int32_t *tokens, uint32_t n)
+toy_reference(const toy_t *t, const int32_t *tokens, uint32_t n, int half)
 {
     double       *x, *h, *q, *k, *v, *u, *a, *out, s, m, sum, *p, y;
     uint32_t      i, j, r, d, g, hd, qd, kd, lo, o, nl;
@@ -538,7 +541,7 @@ toy_reference(const toy_t *t, const int32_t *tokens, uint32_t n)
                     }
                     toy_rotate(op, z, i);
                 }
-                for (d = 0; d < kd; d++) {
+                for (d = 0; half && d < kd; d++) {
                     (void) toy_half(k[(size_t) i * kd + d],
                                     &k[(size_t) i * kd + d]);
                     (void) toy_half(v[(size_t) i * kd + d],

@@ -262,16 +262,18 @@ sub engine_stop {
     my ($s, $sig) = @_;
     my $e = delete $s->{engine} or return;
     kill $sig || 'TERM', $e->{pid};
-    push @{ $s->{old} }, $e->{log};
-    return $s->reap($e->{pid});
+    my $st = $s->reap($e->{pid});
+    kill 'KILL', $e->{pid} unless defined $st;
+    return $st;
 }
 
 # An engine that a script has killed: collects it.
 sub engine_gone {
     my ($s) = @_;
     my $e = delete $s->{engine} or return;
-    push @{ $s->{old} }, $e->{log};
-    return $s->reap($e->{pid});
+    my $st = $s->reap($e->{pid});
+    kill 'KILL', $e->{pid} unless defined $st;
+    return $st;
 }
 
 sub tell { my ($s, $line) = @_; print { $s->{engine}{in} } "$line\n"; return $s }

@@ -21,6 +21,7 @@
 #define GOLDEN_L2      1e-3
 #define GOLDEN_MARGIN  1e-3
 #define GOLDEN_TOP1    0.98
+#define GOLDEN_NEAR    0.005 /* some 8 tokens: about the text's own noise */
 
 typedef struct {
     uint32_t       n_tokens;
@@ -37,12 +38,14 @@ typedef struct {
     uint32_t n_vocab;
     uint32_t n_prompts;
     uint32_t n_greedy;
+    uint32_t n_greedy_run; /* of them, that are tried */
     uint32_t stride;
     uint32_t n_top;
     uint32_t n_kl;
     uint32_t n_mass;
     double   llama_kl;
     double   llama_top1;
+    double   llama_greedy;
     size_t   row_bytes;
     prompt_t prompts[GOLDEN_PROMPTS];
 
@@ -59,6 +62,8 @@ static double golden_row(const golden_t *g, const uint8_t *row,
 static void   golden_greedy(golden_t *g, real_t *r, uint32_t *wrong,
                             uint32_t *excused, float *logits);
 static void   golden_int8(golden_t *g, k_isa_t isa);
+static void   golden_text(golden_t *g, real_t *r);
+static void   golden_own(golden_t *g, real_t *r);
 static double golden_kl(const golden_t *g, uint32_t i, const float *logits,
                         int *same);
 
@@ -75,8 +80,16 @@ main(void)
         return 1;
     }
 
-    golden_f32(&g, K_ISA_AUTO);
-    golden_int8(&g, K_ISA_AUTO);
+    if (REAL_SAN) {
+        /* The short ones, for a moment. */
+        g.n_prompts = 8;
+        g.n_greedy_run = 4;
+        golden_f32(&g, K_ISA_AUTO);
+
+    } else {
+        golden_f32(&g, K_ISA_AUTO);
+        golden_int8(&g, K_ISA_AUTO);
+    }
 
     free(g.data);
 
@@ -114,17 +127,18 @@ golden_read(golden_t *g, const char *path)
     memcpy(head, g->data + 8, sizeof(head));
     g->n_vocab = head[0];
     g->n_prompts = head[1];
-    g->n_greedy = head[2];
+    g->n_greedy = g->n_greedy_run = head[2];
     g->stride = head[3];
     g->n_top = head[4];
     g->n_kl = head[5];
     g->n_mass = head[6];
     memcpy(&g->llama_kl, g->data + 40, 8);
     memcpy(&g->llama_top1, g->data + 48, 8);
+    memcpy(&g->llama_greedy, g->data + 56, 8);
     g->row_bytes =
         8 + (g->n_vocab + g->stride - 1) / g->stride * 4 + g->n_top * 8;
 
-    p = g->data + 56;
+    p = g->data + 64;
 
     for (i = 0; i < g->n_prompts && i < GOLDEN_PROMPTS; i++) {
         prompt_t *q = &g->prompts[i];
@@ -177,7 +191,7 @@ golden_f32(golden_t *g, k_isa_t isa)
     for (i = 0; i < g->n_prompts; i++) {
         ok(wrong[i] == 0,
            "f32, prompt %u: %u greedy tokens, %u differ, %u at a tie", i + 1,
-           g->n_greedy, wrong[i], excused[i]);
+           g->n_greedy_run, wrong[i], excused[i]);
     }
 
     diag("f32: worst relative L2 of logits %.2e", worst);
@@ -279,7 +293,7 @@ golden_greedy(golden_t *g, real_t *r, uint32_t *wrong, uint32_t *excused,
         wrong[i] = excused[i] = 0;
     }
 
-    for (step = 0; step < g->n_greedy; step++) {
+    for (step = 0; step < g->n_greedy_run; step++) {
         real_begin(r);
 
         /* The first step has the last token of the prompt once more. */
@@ -312,18 +326,32 @@ golden_greedy(golden_t *g, real_t *r, uint32_t *wrong, uint32_t *excused,
 }
 
 
-/* The text in chunks, all logits wanted. */
-
 static void
 golden_int8(golden_t *g, k_isa_t isa)
 {
-    real_t   r;
+    real_t r;
+
+    real_open(&r, isa, K_ACT_INT8, 0, GOLDEN_ROWS, g->n_prompts);
+    golden_text(g, &r);
+    golden_own(g, &r);
+    real_close(&r);
+}
+
+
+/*
+ * The text in chunks, all logits wanted.  It is a hard one for so small a
+ * model (perplexity 20), many of its tokens are close to ties: top-1 is to be
+ * about llama.cpp's.
+ */
+
+static void
+golden_text(golden_t *g, real_t *r)
+{
     float   *logits;
     double   kl = 0, top1 = 0;
     uint32_t at, i, n, wanted[GOLDEN_ROWS];
     int      same = 0;
 
-    real_open(&r, isa, K_ACT_INT8, 0, GOLDEN_ROWS, 1);
     logits = malloc(g->n_vocab * sizeof(float));
 
     for (at = 0; at < g->n_kl; at += n) {
@@ -333,10 +361,10 @@ golden_int8(golden_t *g, k_isa_t isa)
             wanted[i] = i;
         }
 
-        real_one(&r, g->text + at, n, at, 0, wanted, n);
+        real_one(r, g->text + at, n, at, 0, wanted, n);
 
         for (i = 0; i < n; i++) {
-            real_logits(&r, i, logits);
+            real_logits(r, i, logits);
             kl += golden_kl(g, at + i, logits, &same);
             top1 += same;
         }
@@ -346,13 +374,55 @@ golden_int8(golden_t *g, k_isa_t isa)
     top1 /= g->n_kl;
 
     ok(kl <= g->llama_kl,
-       "int8, %u tokens: mean KL from F32 %.6f, llama.cpp's %.6f", g->n_kl, kl,
-       g->llama_kl);
-    ok(top1 >= GOLDEN_TOP1, "int8: top-1 agreement %.4f, llama.cpp's %.4f",
-       top1, g->llama_top1);
+       "int8, text of %u tokens: mean KL from F32 %.6f, llama.cpp's %.6f",
+       g->n_kl, kl, g->llama_kl);
+    ok(top1 >= g->llama_top1 - GOLDEN_NEAR,
+       "int8, the text: top-1 agreement %.4f, llama.cpp's %.4f", top1,
+       g->llama_top1);
 
     free(logits);
-    real_close(&r);
+}
+
+
+/* What the model writes itself: the greedy tokens of all prompts. */
+
+static void
+golden_own(golden_t *g, real_t *r)
+{
+    prompt_t *p;
+    float    *logits;
+    double    top1;
+    uint32_t  i, at, n, page = 0, all = 0;
+    uint32_t  wrong[GOLDEN_PROMPTS], excused[GOLDEN_PROMPTS];
+
+    logits = malloc(g->n_vocab * sizeof(float));
+
+    for (i = 0; i < g->n_prompts; i++) {
+        p = &g->prompts[i];
+        p->page = page;
+        page += (p->n_tokens + g->n_greedy) / K_PAGE_TOKENS + 1;
+
+        for (at = 0; at < p->n_tokens; at += n) {
+            n = p->n_tokens - at < GOLDEN_ROWS ? p->n_tokens - at : GOLDEN_ROWS;
+            real_one(r, p->tokens + at, n, at, p->page, NULL, 0);
+        }
+    }
+
+    golden_greedy(g, r, wrong, excused, logits);
+
+    for (i = 0; i < g->n_prompts; i++) {
+        all += wrong[i] + excused[i];
+    }
+
+    n = g->n_prompts * g->n_greedy;
+    top1 = 1 - (double) all / n;
+
+    ok(top1 >= GOLDEN_TOP1,
+       "int8, %u tokens of the model's own: top-1 agreement %.4f, "
+       "llama.cpp's %.4f",
+       n, top1, g->llama_greedy);
+
+    free(logits);
 }
 
 

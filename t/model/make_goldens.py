@@ -14,7 +14,8 @@ goldens.bin, little endian, no padding:
 
     u8  magic[8] "LLMGOLD1"
     u32 n_vocab, n_prompts, n_greedy, stride, n_top, n_kl, n_mass, 0
-    f64 llama_kl, llama_top1        llama.cpp's on the same file, see below
+    f64 llama_kl, llama_top1        llama.cpp's on the same file: of the text,
+    f64 llama_greedy                and top-1 over all greedy tokens
     n_prompts times:
         u32 n_tokens, n_rows
         i32 tokens[n_tokens], greedy[n_greedy]
@@ -33,7 +34,9 @@ goldens.bin, little endian, no padding:
 
 KL(p || q) at a position is taken over n_mass + 1 events: each of the n_mass
 tokens, and all others together. Its mean over the text, and how often the
-largest logit is the same token's, are the figures of integer arithmetic.
+largest logit is the same token's (top-1; over the text, which is ours, and
+over the greedy tokens, which is what the model writes itself), are the
+figures of integer arithmetic.
 """
 
 import argparse
@@ -264,19 +267,27 @@ def main():
               f'top-1 {top1:.4f}')
     else:
         old = (HERE / 'goldens.bin').read_bytes()
-        kl, top1 = struct.unpack_from('<dd', old, 40)
+        kl, top1, peer_greedy = struct.unpack_from('<ddd', old, 40)
 
     out = b'LLMGOLD1' + struct.pack('<8I', n_vocab, len(PROMPTS), GREEDY,
                                     STRIDE, TOP, len(text), MASS, 0)
-    out += struct.pack('<dd', kl, top1)
+    body, same = b'', 0
 
     for prompt in PROMPTS:
         ids = tok.encode(prompt).ids
         data, greedy, margin = prompt_golden(m, ids)
-        out += data
+        body += data
+        if args.llama_src:
+            peer = llama_cpp(args, ids + greedy[:-1], n_vocab)[-GREEDY:]
+            same += int((peer.argmax(1) == greedy).sum())
         print(f'{len(ids):5} tokens, least margin {margin:.5f}: '
               f'{tok.decode(greedy)[:60]!r}', flush=True)
 
+    if args.llama_src:
+        peer_greedy = same / (GREEDY * len(PROMPTS))
+        print(f'llama.cpp: top-1 over greedy tokens {peer_greedy:.4f}')
+
+    out += struct.pack('<ddd', kl, top1, peer_greedy) + body
     out += np.array(text, '<i4').tobytes()
     for i in range(len(text)):
         out += top[i].astype('<u2').tobytes() + mass[i].tobytes()

@@ -17,6 +17,13 @@
 #define REAL_SEQS  32
 #define REAL_PAGES 256
 
+/* Under a sanitizer tests do less. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define REAL_SAN 1
+#else
+#define REAL_SAN 0
+#endif
+
 typedef struct {
     k_backend_t  *be;
     model_t      *m;
