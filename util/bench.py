@@ -248,11 +248,9 @@ class Bench:
                               prompt(seed or self.seed, words)}]})
         return out
 
-    def load(self, who, bodies, clients):
-        path = {"ours": "/v1/chat/completions", "null":
-                "/null/v1/chat/completions",
-                "peer": "/peer/v1/chat/completions"}[who]
-        return Load(self.port, path, bodies, clients).run()
+    def load(self, who, bodies, clients, api="chat/completions"):
+        path = {"ours": "/v1/", "null": "/null/v1/", "peer": "/peer/v1/"}
+        return Load(self.port, path[who] + api, bodies, clients).run()
 
     def compare(self, what, run):
         """run(who) -> figure; rounds in turn; medians."""
@@ -286,6 +284,22 @@ class Bench:
                      "tokens/s", ours[0], peer[0], "llama-server")
             self.row("first token, median, %d stream%s" % (n, "s" * (n > 1)),
                      "ms", ours[1], peer[1], "llama-server", lower=True)
+
+    def prefill(self):
+        """Rate of a prompt of token ids: whole answers of one token."""
+        def run(who):
+            self.seed += 1
+            x, ids = self.seed, []
+            for _ in range(1024):
+                x = (x * 1664525 + 1013904223) % 2**32
+                ids.append(1000 + (x >> 8) % 40000)
+            m = self.load(who, [{
+                "model": "smollm2", "prompt": ids, "max_tokens": 1,
+                "temperature": 0, "cache_prompt": False}], 1, "completions")
+            return 1024 / m.wall
+        ours, peer = self.compare("prefill", run)
+        self.row("prefill, prompt of 1024 tokens", "tokens/s", ours, peer,
+                 "llama-server")
 
     def first(self):
         for words, cached in ((400, False), (400, True)):
@@ -390,6 +404,7 @@ def main():
     b = Bench(args)
     try:
         b.start()
+        b.prefill()
         b.streams()
         b.first()
         b.path()

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/selftest.h"
 
 
 static int  k_cpu_open(const k_config_t *conf, k_backend_t **be, char *err);
@@ -64,6 +65,7 @@ const k_backend_ops_t k_backend_cpu = {
 static int
 k_cpu_open(const k_config_t *conf, k_backend_t **out, char *err)
 {
+    const char  *bad;
     int          rc;
     k_isa_t      isa;
     k_backend_t *be;
@@ -74,6 +76,20 @@ k_cpu_open(const k_config_t *conf, k_backend_t **out, char *err)
         return rc;
     }
 
+    bad = k_selftest(isa);
+
+    /* What was chosen for the user gives way; what he forced does not. */
+    if (bad != NULL && conf->isa != K_ISA_AUTO) {
+        snprintf(err, K_ERR_MAX, "%s kernels fail their self-test: %s",
+                 k_isa_name(isa), bad);
+        return -EIO;
+    }
+
+    while (bad != NULL) {
+        isa = isa == K_ISA_AVX512 ? K_ISA_AVX2 : K_ISA_SCALAR;
+        bad = k_selftest(isa);
+    }
+
     be = calloc(1, sizeof(k_backend_t));
     if (be == NULL) {
         snprintf(err, K_ERR_MAX, "out of memory");
@@ -82,6 +98,7 @@ k_cpu_open(const k_config_t *conf, k_backend_t **out, char *err)
 
     be->conf = *conf;
     be->isa = isa;
+    be->fallback = conf->isa == K_ISA_AUTO && isa != k_isa_detect();
     be->simd = k_simd_table(isa);
 
     rc = k_arena_new(&be->arena, conf->memory);
@@ -127,9 +144,10 @@ k_cpu_describe(k_backend_t *be)
     k_arena_stat(be->arena, &size, &used, &most);
 
     snprintf(be->line, sizeof(be->line),
-             "cpu: %s, %u threads, %s activations, arena %llu of %llu MiB",
-             k_isa_name(be->isa), k_pool_size(be->pool),
-             be->conf.act == K_ACT_F32 ? "f32" : "int8",
+             "cpu: %s%s, %u threads, %s activations, arena %llu of %llu MiB",
+             k_isa_name(be->isa),
+             be->fallback ? " (better kernels failed their self-test)" : "",
+             k_pool_size(be->pool), be->conf.act == K_ACT_F32 ? "f32" : "int8",
              (unsigned long long) (used >> 20),
              (unsigned long long) (size >> 20));
 

@@ -37,6 +37,7 @@
 struct k_backend_s {
     k_config_t      conf;
     k_isa_t         isa;
+    int             fallback; /* a better ISA failed its self-test */
     const k_simd_t *simd;
     k_arena_t      *arena;
     k_pool_t       *pool;

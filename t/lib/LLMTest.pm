@@ -367,6 +367,8 @@ sub reload {
     my %old = map { $_ => 1 } @old;
     $s->signal('HUP');
     wait_for { my @w = grep { !$old{$_} } $s->workers; @w == @old } or diag('no reload');
+    # The old ones have been told, too: neither answers nor counts any more.
+    wait_for { !grep { $old{$_} } $s->workers } or diag('old workers go on');
     $s->connected;
     return @old;
 }

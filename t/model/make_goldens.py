@@ -3,12 +3,12 @@
 model, computed by transformers in F32 on the same dequantised weights.
 
     util/deps goldens
-    ~/.cache/ngx-llm/venv-goldens/bin/python t/model/make_goldens.py \
-        --llama-src DIR --llama-lib DIR [--threads N]
+    ~/.cache/ngx-llm/venv-goldens/bin/python t/model/make_goldens.py [MODEL]
+        [--llama-src DIR --llama-lib DIR] [--threads N]
 
---llama-src is a source tree of llama.cpp, --llama-lib the folder with its
-built libraries; without them llama.cpp's figures are taken over from the
-goldens.bin that is there.
+--llama-src (or LLAMA_SRC) is a source tree of llama.cpp, --llama-lib
+(LLAMA_LIB) the folder with its built libraries; without them llama.cpp's
+figures are taken over from the goldens.bin that is there.
 
 goldens.bin, little endian, no padding:
 
@@ -229,21 +229,22 @@ def llama_cpp(args, ids, n_vocab):
                         '-lggml', '-lggml-base', f'-Wl,-rpath,{lib}'],
                        check=True)
         np.array(ids, '<i4').tofile(f'{tmp}/ids')
-        subprocess.run([exe, MODEL, f'{tmp}/ids', f'{tmp}/out'], check=True,
+        subprocess.run([exe, args.model, f'{tmp}/ids', f'{tmp}/out'], check=True,
                        stderr=subprocess.DEVNULL)
         return np.fromfile(f'{tmp}/out', '<f4').reshape(-1, n_vocab)
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument('--llama-src')
-    parser.add_argument('--llama-lib')
+    parser.add_argument('model', nargs='?', default=MODEL)
+    parser.add_argument('--llama-src', default=os.environ.get('LLAMA_SRC'))
+    parser.add_argument('--llama-lib', default=os.environ.get('LLAMA_LIB'))
     parser.add_argument('--threads', type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.set_grad_enabled(False)
 
-    reader = gguf.GGUFReader(MODEL)
+    reader = gguf.GGUFReader(args.model)
     tok, m = tokenizer(reader), model(reader)
     n_vocab = m.config.vocab_size
 

@@ -64,7 +64,7 @@ text_of(answer_t *a, size_t *len)
         p += strncmp(p, "\n\n", 2) == 0 ? 2 : 0;
         line = p;
         root = json_loads(strncmp(p, "data: ", 6) ? p : p + 6,
-                          JSON_DISABLE_EOF_CHECK, NULL);
+                          JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, NULL);
         t = json_object_get(json_array_get(json_object_get(root, "choices"), 0),
                             "text");
         buf_add(&text, json_string_value(t), json_string_length(t));
@@ -275,6 +275,7 @@ test_cancel(void)
             worker_cancel(&good, slot);
             worker_cancel(&good, slot); /* once more is no fault */
             llm_rec_credit_write(&good.ipc.tx, slot, a->gen, 5);
+            a->credit += 5;
             worker_flush(&good);
 
             if (worker_wait(&good, 20000) < 0 || good.gone || a->ends != 1) {
