@@ -490,7 +490,7 @@ llm_ipc_ask(llm_ipc_t *ipc)
     } while (n == -1 && errno == EINTR);
 
     if (n == -1) {
-        return -errno;
+        return errno == ECONNRESET ? -EPIPE : -errno;
     }
 
     return 0;

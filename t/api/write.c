@@ -10,6 +10,7 @@
 
 #define CHOICES 3
 #define PIECES  40
+#define LOAD    (JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL)
 
 typedef struct {
     int         kind;
@@ -281,7 +282,7 @@ check(const form_t *form, uint32_t n, buf_t *all)
     int         good = 1, padded = strstr(form->more, "obfusc") != NULL;
 
     if (!streamed) {
-        root = json_loadb(all->data, all->len, JSON_REJECT_DUPLICATES, NULL);
+        root = json_loadb(all->data, all->len, LOAD, NULL);
         good = object_check(form, root, 0, texts, tokens)
                && json_is_object(json_object_get(root, "usage"));
         json_decref(root);
@@ -299,8 +300,7 @@ check(const form_t *form, uint32_t n, buf_t *all)
             break;
         }
 
-        root = json_loadb(p + 6, (size_t) (end - p - 6), JSON_REJECT_DUPLICATES,
-                          NULL);
+        root = json_loadb(p + 6, (size_t) (end - p - 6), LOAD, NULL);
         good = object_check(form, root, 1, texts, tokens)
                && (!padded || (end + 2 - p) % 64 == 0);
         json_decref(root);

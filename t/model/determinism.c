@@ -21,32 +21,36 @@ typedef struct {
     const char *name;
     uint32_t    threads;
     uint32_t    chunk;
-    uint32_t    turn;  /* see real.h */
-    uint32_t    first; /* page */
+    uint32_t    turn;   /* see real.h */
+    uint32_t    first;  /* page */
+    uint32_t    prefix; /* tokens whose KV is copied from other pages */
 } way_t;
 
 
 static void     det_cuts(k_act_mode_t act, const way_t *ways, size_t n);
 static void     det_many(k_act_mode_t act, uint32_t threads);
 static void     det_prompt(real_t *r, const way_t *way, float *out);
+static void     det_prefix(real_t *r, const way_t *way, const int32_t *tokens);
 static int32_t  det_token(uint32_t seq, uint32_t pos);
 static uint32_t det_length(uint32_t seq);
 
 
 static const way_t cuts[] = {
-    {"one chunk, 1 thread", 1, PROMPT, 1, 0},
-    {"2 threads", 2, PROMPT, 1, 0},
-    {"3 threads", 3, PROMPT, 1, 0},
-    {"chunks of 7", 2, 7, 1, 0},
-    {"chunks of 1, other pages", 2, 1, 1, 40},
-    {"chunks of 32", 1, 32, 1, 0},
-    {"chunks of 330, scattered pages", 2, 330, 37, 5},
-    {"chunks of 61, 3 threads, scattered pages", 3, 61, 13, 100},
+    {"one chunk, 1 thread", 1, PROMPT, 1, 0, 0},
+    {"2 threads", 2, PROMPT, 1, 0, 0},
+    {"3 threads", 3, PROMPT, 1, 0, 0},
+    {"chunks of 7", 2, 7, 1, 0, 0},
+    {"chunks of 1, other pages", 2, 1, 1, 40, 0},
+    {"chunks of 32", 1, 32, 1, 0, 0},
+    {"chunks of 330, scattered pages", 2, 330, 37, 5, 0},
+    {"chunks of 61, 3 threads, scattered pages", 3, 61, 13, 100, 0},
+    {"a copied prefix of 75, chunks of 50", 2, 50, 1, 100, 75},
 };
 
 static const way_t cuts_f32[] = {
-    {"one chunk, 1 thread", 1, PROMPT, 1, 0},
-    {"chunks of 61, 2 threads, scattered pages", 2, 61, 13, 100},
+    {"one chunk, 1 thread", 1, PROMPT, 1, 0, 0},
+    {"chunks of 61, 2 threads, scattered pages", 2, 61, 13, 100, 0},
+    {"a copied prefix of 75, chunks of 90", 2, 90, 1, 100, 75},
 };
 
 
@@ -117,7 +121,9 @@ det_prompt(real_t *r, const way_t *way, float *out)
         tokens[i] = det_token(0, i);
     }
 
-    for (at = 0; at < PROMPT; at += n) {
+    det_prefix(r, way, tokens);
+
+    for (at = way->prefix; at < PROMPT; at += n) {
         n = PROMPT - at < way->chunk ? PROMPT - at : way->chunk;
         n_wanted = 0;
 
@@ -132,6 +138,27 @@ det_prompt(real_t *r, const way_t *way, float *out)
         for (i = 0; i < n_wanted; i++, out += r->m->prog.n_vocab) {
             real_logits(r, i, out);
         }
+    }
+}
+
+
+/* As after a hit in the prefix cache that ends inside a page. */
+
+static void
+det_prefix(real_t *r, const way_t *way, const int32_t *tokens)
+{
+    uint32_t at, n;
+
+    if (way->prefix == 0) {
+        return;
+    }
+
+    real_one(r, tokens, way->prefix, 0, 0, NULL, 0);
+
+    for (at = 0; at < way->prefix; at += n) {
+        n = way->prefix - at < K_PAGE_TOKENS ? way->prefix - at : K_PAGE_TOKENS;
+        r->m->ops->kv_copy(r->be, r->m->kv, way->first + at / K_PAGE_TOKENS,
+                           at / K_PAGE_TOKENS, n);
     }
 }
 

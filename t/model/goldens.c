@@ -55,13 +55,13 @@ typedef struct {
 
 
 static int    golden_read(golden_t *g, const char *path);
-static void   golden_f32(golden_t *g, k_isa_t isa);
+static void   golden_f32(golden_t *g);
 static double golden_prompt(golden_t *g, real_t *r, prompt_t *p, float *logits);
 static double golden_row(const golden_t *g, const uint8_t *row,
                          const float *logits);
 static void   golden_greedy(golden_t *g, real_t *r, uint32_t *wrong,
                             uint32_t *excused, float *logits);
-static void   golden_int8(golden_t *g, k_isa_t isa);
+static void   golden_int8(golden_t *g);
 static void   golden_text(golden_t *g, real_t *r);
 static void   golden_own(golden_t *g, real_t *r);
 static double golden_kl(const golden_t *g, uint32_t i, const float *logits,
@@ -84,11 +84,11 @@ main(void)
         /* The short ones, for a moment. */
         g.n_prompts = 8;
         g.n_greedy_run = 4;
-        golden_f32(&g, K_ISA_AUTO);
+        golden_f32(&g);
 
     } else {
-        golden_f32(&g, K_ISA_AUTO);
-        golden_int8(&g, K_ISA_AUTO);
+        golden_f32(&g);
+        golden_int8(&g);
     }
 
     free(g.data);
@@ -166,14 +166,14 @@ golden_read(golden_t *g, const char *path)
 /* Every prompt by itself, then the greedy tokens of all of them together. */
 
 static void
-golden_f32(golden_t *g, k_isa_t isa)
+golden_f32(golden_t *g)
 {
     real_t   r;
     float   *logits;
     double   l2, worst = 0;
     uint32_t i, page = 0, wrong[GOLDEN_PROMPTS], excused[GOLDEN_PROMPTS];
 
-    real_open(&r, isa, K_ACT_F32, 0, GOLDEN_ROWS, g->n_prompts);
+    real_open(&r, K_ISA_AUTO, K_ACT_F32, 0, GOLDEN_ROWS, g->n_prompts);
     logits = malloc(g->n_vocab * sizeof(float));
 
     for (i = 0; i < g->n_prompts; i++) {
@@ -327,11 +327,11 @@ golden_greedy(golden_t *g, real_t *r, uint32_t *wrong, uint32_t *excused,
 
 
 static void
-golden_int8(golden_t *g, k_isa_t isa)
+golden_int8(golden_t *g)
 {
     real_t r;
 
-    real_open(&r, isa, K_ACT_INT8, 0, GOLDEN_ROWS, g->n_prompts);
+    real_open(&r, K_ISA_AUTO, K_ACT_INT8, 0, GOLDEN_ROWS, g->n_prompts);
     golden_text(g, &r);
     golden_own(g, &r);
     real_close(&r);
