@@ -11,6 +11,13 @@
 
 #define MAIN_VERSION "0.1.0"
 
+/* Sanitizers need system calls of their own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MAIN_SECCOMP 0
+#else
+#define MAIN_SECCOMP 1
+#endif
+
 typedef struct {
     const char *name;
     int         code;
@@ -36,6 +43,7 @@ enum {
     OPT_CHUNK,
     OPT_FRONTS,
     OPT_LOAD_WAIT,
+    OPT_SECCOMP,
     OPT_LOG,
     OPT_VERSION,
     OPT_HELP
@@ -69,6 +77,8 @@ static const option_t options[] = {
     {"fronts", OPT_FRONTS, "N", "threads that parse requests (2)"},
     {"load-wait", OPT_LOAD_WAIT, "MS",
      "how long a request waits for a loading model (2000)"},
+    {"seccomp", OPT_SECCOMP, "on|off",
+     "a filter of system calls (on where the kernel has it)"},
     {"log-level", OPT_LOG, "LEVEL",
      "error, warn, notice, info, debug (notice)"},
     {"version", OPT_VERSION, NULL, "print the version"},
@@ -96,7 +106,8 @@ main(int argc, char **argv)
                            .rows = 512,
                            .chunk = 128,
                            .fronts = 2,
-                           .load_wait_ms = 2000};
+                           .load_wait_ms = 2000,
+                           .seccomp = MAIN_SECCOMP};
     int             rc;
 
     rc = main_options(argc, argv, &opt);
@@ -166,6 +177,7 @@ main_option(int code, const char *arg, serve_options_t *opt)
     static const char *const isas[] = {"auto", "scalar", "avx2", "avx512",
                                        NULL};
     static const char *const acts[] = {"int8", "f32", NULL};
+    static const char *const switches[] = {"off", "on", NULL};
     static const char *const levels[] = {"error", "warn",  "notice",
                                          "info",  "debug", NULL};
     uint32_t                 n;
@@ -218,6 +230,10 @@ main_option(int code, const char *arg, serve_options_t *opt)
         return main_number(arg, 1, SERVE_FRONTS_MAX, &opt->fronts);
     case OPT_LOAD_WAIT:
         return main_number(arg, 0, 3600000, &opt->load_wait_ms);
+    case OPT_SECCOMP:
+        rc = main_word(arg, switches, &word);
+        opt->seccomp = word;
+        return rc;
     case OPT_LOG:
         rc = main_word(arg, levels, &word);
         llm_log_level(word);

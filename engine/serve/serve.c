@@ -23,6 +23,7 @@
 #define SERVE_BUSY_MS 50  /* while something has a deadline */
 
 static int  serve_open(serve_t *s);
+static void serve_sandbox(const serve_t *s);
 static void serve_close(serve_t *s);
 static int  serve_watch(serve_t *s, int fd);
 static void serve_loop(serve_t *s);
@@ -138,10 +139,32 @@ serve_open(serve_t *s)
     LLM_TRY(serve_watch(s, s->listen));
     LLM_TRY(serve_watch(s, s->wake));
     LLM_TRY(serve_watch(s, s->signals));
+    serve_sandbox(s);
 
     log_notice("engine %d listens on %s", (int) getpid(), s->opt.socket);
 
     return 0;
+}
+
+
+/* Where the kernel has it; an engine without goes on and says so. */
+
+static void
+serve_sandbox(const serve_t *s)
+{
+    int rc;
+
+    if (!s->opt.seccomp) {
+        return;
+    }
+
+    rc = sandbox_enter();
+    if (rc < 0) {
+        log_warn("no seccomp: %s; --seccomp off says no more of it",
+                 strerror(-rc));
+    } else {
+        log_info("seccomp filter is in force");
+    }
 }
 
 

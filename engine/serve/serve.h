@@ -72,6 +72,7 @@ typedef struct {
     uint32_t     chunk;
     uint32_t     fronts;
     uint32_t     load_wait_ms;
+    int          seccomp;
 } serve_options_t;
 
 
@@ -434,6 +435,9 @@ void       models_loaded(version_t *v);
 void       models_tick(serve_t *s, uint64_t now_ns);
 void       models_state(conn_t *c, buf_t *out);
 size_t     models_list(conn_t *c, api_model_t *list, size_t cap);
+
+/* sandbox.c: few system calls from here on, for all threads. */
+int sandbox_enter(void);
 
 /* loader.c: on a loader thread. */
 int loader_start(version_t *v);

@@ -17,8 +17,8 @@
 #define REAL_SEQS  32
 #define REAL_PAGES 256
 
-/* Under a sanitizer tests do less. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/* Under ASan tests do less. */
+#ifdef __SANITIZE_ADDRESS__
 #define REAL_SAN 1
 #else
 #define REAL_SAN 0
@@ -54,7 +54,7 @@ real_path(void)
 }
 
 
-/* Ends the test with a reason where the model is not there. */
+/* Ends the test with a reason where the model is not there, or time. */
 
 __attribute__((unused)) static void
 real_need(void)
@@ -62,6 +62,10 @@ real_need(void)
     if (access(real_path(), R_OK) != 0) {
         skip_all("no default model (util/fetch-model smollm2-135m)");
     }
+
+#ifdef __SANITIZE_THREAD__
+    skip_all("takes minutes under TSan; t/kernels has small models");
+#endif
 }
 
 

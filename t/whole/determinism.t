@@ -14,6 +14,8 @@ use LLMWhole;
 use Test::More;
 
 LLMWhole::need_model();
+plan(skip_all => 'takes too long under TSan, and is about values, not threads')
+    if ($ENV{SAN} || '') eq 'tsan';
 
 my $long = $ENV{SAN} ? 6 : 32; # tokens of an answer
 my $wait = $ENV{SAN} ? 500 : 120;
