@@ -61,6 +61,7 @@ static const int allowed[] = {
     /* model files, below --model-root */
     SYS_openat2,
     SYS_fstat,
+    SYS_fstatfs,
     SYS_newfstatat,
     SYS_lseek,
     SYS_getdents64,
