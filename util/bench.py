@@ -206,7 +206,7 @@ class Bench:
         if a.peer:
             self.spawn("peer", [
                 a.peer, "-m", a.model, "-t", str(a.threads), "-np", "32",
-                "-c", str(32 * 1024), "--host", "127.0.0.1",
+                "-c", str(32 * 2048), "--host", "127.0.0.1",
                 "--port", str(self.peer_port), "--no-webui"])
         time.sleep(0.5)
         self.spawn("nginx", ["nginx", "-p", self.dir,
