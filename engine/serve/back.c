@@ -13,6 +13,9 @@
 
 enum { RELEASE_TEXT = 0, RELEASE_STOP, RELEASE_ALL };
 
+/* Events that may lie between the step loop and the io thread. */
+#define BACK_EVENTS_MAX 16384
+
 static void back_event(const back_event_t *be);
 static void back_failed(req_t *r, int reason);
 static void back_prompt(prompt_t *p, uint32_t choice, const back_event_t *be);
@@ -40,6 +43,15 @@ back_events(void *data, const sched_event_t *ev, uint32_t n)
     uint32_t      i, cap;
 
     pthread_mutex_lock(&s->mail_lock);
+
+    /*
+     * A model that is faster than the io thread waits for it here: nothing
+     * else bounds what lies between the two.  Pairs with the broadcasts of
+     * serve_mail() and serve_close().
+     */
+    while (s->n_events >= BACK_EVENTS_MAX && !s->events_free) {
+        pthread_cond_wait(&s->events_cond, &s->mail_lock);
+    }
 
     if (s->n_events + n > s->cap_events) {
         cap = (s->n_events + n) * 2;

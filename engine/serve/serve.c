@@ -70,6 +70,7 @@ serve_open(serve_t *s)
     int            rc;
 
     pthread_mutex_init(&s->mail_lock, NULL);
+    pthread_cond_init(&s->events_cond, NULL);
     pthread_mutex_init(&s->front_lock, NULL);
     pthread_mutex_init(&s->models_lock, NULL);
     pthread_cond_init(&s->front_cond, NULL);
@@ -257,6 +258,12 @@ serve_close(serve_t *s)
     }
 
     if (s->sched) {
+        /* Nobody takes events while the loop is joined: it must not wait. */
+        pthread_mutex_lock(&s->mail_lock);
+        s->events_free = 1;
+        pthread_cond_broadcast(&s->events_cond);
+        pthread_mutex_unlock(&s->mail_lock);
+
         sched_end(s->sched); /* joins the loop: no event comes after this */
         s->sched = NULL;
     }
@@ -288,6 +295,7 @@ serve_close(serve_t *s)
     free(s->events_spare);
 
     pthread_mutex_destroy(&s->mail_lock);
+    pthread_cond_destroy(&s->events_cond);
     pthread_mutex_destroy(&s->front_lock);
     pthread_mutex_destroy(&s->models_lock);
     pthread_cond_destroy(&s->front_cond);
@@ -426,6 +434,8 @@ serve_mail(serve_t *s)
     s->events_spare = events;
     s->cap_spare = cap;
 
+    /* Pairs with the wait in back_events(). */
+    pthread_cond_broadcast(&s->events_cond);
     pthread_mutex_unlock(&s->mail_lock);
 
     back_take(s, events, n);

@@ -337,7 +337,9 @@ struct serve_s {
 
     /* The mailbox: anything for the io thread. */
     pthread_mutex_t mail_lock;
-    req_t          *mail; /* fronts are done with these */
+    pthread_cond_t  events_cond; /* the step loop waits for room */
+    int             events_free; /* it must not: the io thread ends */
+    req_t          *mail;        /* fronts are done with these */
     version_t      *mail_loaded;
     back_event_t   *events;
     uint32_t        n_events;
