@@ -21,8 +21,7 @@ static int  text_types(text_tokenizer_t *tok, const text_vocab_t *v, char *err,
                        size_t err_size);
 static bool text_is_pad(const text_str_t *s, size_t id);
 static int  text_encode_parts(const text_tokenizer_t *tok, const char *text,
-                              size_t len, const uint8_t *trusted,
-                              text_enc_t *e);
+                              size_t len, const uint8_t *trusted, text_enc_t *e);
 
 
 int
