@@ -72,19 +72,6 @@ arena_get(arena_t *arena, size_t size)
 }
 
 
-void *
-arena_copy(arena_t *arena, const void *data, size_t size)
-{
-    void *p = arena_get(arena, size);
-
-    if (p && size) {
-        memcpy(p, data, size);
-    }
-
-    return p;
-}
-
-
 char *
 arena_str(arena_t *arena, const char *s, size_t len)
 {

@@ -63,7 +63,6 @@ typedef struct {
 
 void  arena_init(arena_t *arena, size_t limit);
 void *arena_get(arena_t *arena, size_t size); /* zeroed; NULL: no memory */
-void *arena_copy(arena_t *arena, const void *data, size_t size);
 char *arena_str(arena_t *arena, const char *s, size_t len); /* with a 0 */
 void  arena_free(arena_t *arena);
 

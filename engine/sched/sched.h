@@ -6,7 +6,8 @@
  * threads).  sched_submit(), _cancel(), _stop(), _pause(), _resume() may be
  * called from any thread; they put a note into a mailbox and wake the loop.
  * Events are delivered from the step loop's thread, all of a step in one call;
- * the receiver copies what it wants and returns at once.
+ * the receiver copies what it wants and returns at once,
+ * or waits for room: the loop then stands still, and nothing else does.
  *
  * OWNERSHIP.  A group (one request: a prompt and n choices) belongs to the
  * scheduler from sched_submit() until its last event (SCHED_EV_GONE), which

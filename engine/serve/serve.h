@@ -6,7 +6,8 @@
  * changes; it also is the back thread: it turns the step loop's events into
  * text and bytes.  Front threads parse bodies and make prompts: a request in
  * PHASE_FRONT belongs to its front thread but for `cancelled`.  Loader threads
- * load models.  The step loop's thread only appends to the event queue.
+ * load models.  The step loop's thread only appends to the event queue, and
+ * waits there when the io thread is far behind.
  * Whatever another thread has for the io thread goes into the mailbox.
  *
  *     SUBMIT, BODY  ->  PHASE_BODY    (io: its body is coming)

@@ -113,11 +113,12 @@ engine_need_model(void)
 __attribute__((unused)) static int
 engine_start(engine_t *e, const char *const *more)
 {
-    const char *argv[64] = {0}, *build = getenv("LLM_BUILD");
+    const char *argv[64] = {0}, *build = getenv("LLM_BUILD"), *tmp;
     char        path[512];
     int         i = 0, fd;
 
-    strcpy(e->dir, "/tmp/llm-XXXXXX");
+    tmp = getenv("TMPDIR");
+    snprintf(e->dir, sizeof(e->dir), "%s/llm-XXXXXX", tmp ? tmp : P_tmpdir);
     if (mkdtemp(e->dir) == NULL) {
         return -errno;
     }
