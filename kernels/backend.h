@@ -18,15 +18,23 @@
  *               with norm_q, norm_k where given; rope at the row's position;
  *               k, v into the sequence's KV pages, layer `layer`; q into Q
  *     ATTN      A = softmax(scale * q k, causal, window, soft cap) v
- *     OUT       X += post_norm(w[0] A + bias[0])
- *     GATE_UP   h = norm(X); H = act(w[0] h) * (w[1] h)
- *     DOWN      X += post_norm(w[0] H + bias[0])
+ *     OUT       X += scale * post_norm(w[0] A + bias[0])
+ *     GATE_UP   h = norm(X); H = act(w[0] h + bias[0]) * (w[1] h + bias[1])
+ *     DOWN      X += scale * post_norm(w[0] H + bias[0])
+ *     MOE       h = norm(X); r = w[0] h + bias[0], one number an expert; of
+ *               the n_used largest (the lower number among equals) the gates
+ *               p_e (k_gate_t), each times w_scale; X += scale *
+ *               post_norm(sum of p_e * (w[3]_e act(w[1]_e h + bias[1]_e)
+ *               * (w[2]_e h + bias[2]_e) + bias[3]_e))
  *     LOGITS    L = cap(w[0] norm(X[logit rows]) * scale)
  *
- * (Numbers for MoE and others follow with their architectures.)  norm(x) is
- * RMS norm: x * rsqrt(mean(x^2) + eps) * weight; a NULL weight is no norm.
+ * norm(x) is RMS norm: x * rsqrt(mean(x^2) + eps) * weight; a NULL weight is
+ * no norm.  SINKS: attention's softmax has one more term, exp(sinks[head]),
+ * in its sum, which carries no value (gpt-oss).
  *
- * SHAPES.  A matrix is [rows = outputs][cols = inputs], as GGUF stores it.
+ * SHAPES.  A matrix is [rows = outputs][cols = inputs], as GGUF stores it;
+ * experts' matrices lie one after the other: [n_expert * rows][cols], their
+ * biases [n_expert][rows] as a matrix of role K_ROLE_VECTORS.
  *
  * KV PAGES hold K_PAGE_TOKENS tokens each, all layers, K and V; the layout is
  * the backend's.  Pages are numbered from 0 and handed out by the scheduler.
@@ -103,14 +111,21 @@ typedef struct {
 } k_config_t;
 
 
-/* A tensor as it stands in a file; the data is borrowed during the call. */
+/*
+ * A tensor as it stands in a file.  Its data is borrowed during the call; or,
+ * where data is NULL, read() copies rows [row, row + n) of it, in the source's
+ * type and without gaps, to `out`: 0 or -errno.  It is called once for each
+ * row, in rising order, on the caller's thread.
+ */
 
 typedef enum {
     K_ROLE_MATRIX = 0,
-    K_ROLE_EMBED,       /* a table: rows are looked up (EMBED) */
-    K_ROLE_LOGITS,      /* a matrix [n_vocab][n_embd] */
-    K_ROLE_VECTOR,      /* norm weight or bias: F32, F16 or BF16, rows = 1 */
-    K_ROLE_EMBED_LOGITS /* tied: one copy serves as table and matrix */
+    K_ROLE_EMBED,        /* a table: rows are looked up (EMBED) */
+    K_ROLE_LOGITS,       /* a matrix [n_vocab][n_embd] */
+    K_ROLE_VECTOR,       /* norm weight or bias: F32, F16 or BF16, rows = 1 */
+    K_ROLE_EMBED_LOGITS, /* tied: one copy serves as table and matrix */
+    K_ROLE_EXPERTS,      /* `experts` matrices of rows / experts rows each */
+    K_ROLE_VECTORS /* rows vectors of cols: experts' biases; F32, F16, BF16 */
 } k_role_t;
 
 typedef struct {
@@ -118,7 +133,10 @@ typedef struct {
     k_role_t    role;
     uint32_t    rows;
     uint32_t    cols;
+    uint32_t    experts; /* K_ROLE_EXPERTS: divides rows; else 0 */
     const void *data;
+    int (*read)(void *ctx, uint32_t row, uint32_t n, void *out);
+    void       *ctx;
     const char *name; /* for messages */
 } k_source_t;
 
@@ -130,10 +148,25 @@ typedef enum {
     K_OP_OUT,
     K_OP_GATE_UP,
     K_OP_DOWN,
-    K_OP_LOGITS
+    K_OP_LOGITS,
+    K_OP_MOE
 } k_op_kind_t;
 
-typedef enum { K_FN_SILU = 0, K_FN_GELU_TANH, K_FN_GELU_ERF } k_fn_t;
+/*
+ * act(g) * u.  SWIGLU_OAI (gpt-oss): g = min(g, 7), u = clamp(u, -7, 7);
+ * g * sigmoid(1.702 g) * (u + 1).
+ */
+typedef enum {
+    K_FN_SILU = 0,
+    K_FN_GELU_TANH,
+    K_FN_GELU_ERF,
+    K_FN_SWIGLU_OAI
+} k_fn_t;
+
+typedef enum {
+    K_GATE_TOP_SOFTMAX = 0, /* softmax over the chosen ones */
+    K_GATE_SOFTMAX          /* softmax over all; those of the chosen as is */
+} k_gate_t;
 
 typedef enum {
     K_ROPE_NONE = 0,
@@ -144,15 +177,21 @@ typedef enum {
 typedef struct {
     k_op_kind_t       kind;
     uint32_t          layer;
-    const k_weight_t *w[3];
-    const k_weight_t *bias[3];
-    const k_weight_t *norm; /* before */
+    const k_weight_t *w[4];
+    const k_weight_t *bias[4];
+    const k_weight_t *sinks; /* ATTN: [n_head], or NULL */
+    const k_weight_t *norm;  /* before */
     const k_weight_t *norm_q;
     const k_weight_t *norm_k;
     const k_weight_t *post_norm;
-    k_fn_t            fn;       /* GATE_UP */
+    k_fn_t            fn;       /* GATE_UP, MOE */
+    k_gate_t          gate;     /* MOE */
+    uint32_t          n_expert; /* MOE */
+    uint32_t          n_used;   /* MOE: 1 .. n_expert */
+    uint32_t          n_ff;     /* MOE: of one expert */
+    float             w_scale;  /* MOE: factor on the gates; 1 */
     float             eps;      /* of every norm of this operation */
-    float             scale;    /* EMBED, ATTN, LOGITS; 1 if nothing else */
+    float             scale;    /* all but QKV, GATE_UP; 1 if nothing else */
     float             soft_cap; /* ATTN, LOGITS: c * tanh(x / c); 0: none */
     uint32_t          window;   /* ATTN: sees so many positions; 0: all */
     k_rope_t          rope;     /* QKV */
@@ -167,7 +206,7 @@ typedef struct {
     uint32_t      n_head;
     uint32_t      n_kv; /* KV heads; divides n_head */
     uint32_t      head_dim;
-    uint32_t      n_ff;
+    uint32_t      n_ff; /* 0: no GATE_UP, DOWN */
     uint32_t      n_vocab;
     uint32_t      n_ops;
     const k_op_t *ops; /* borrowed as long as the exec lives */

@@ -105,7 +105,7 @@ typedef struct {
     uint32_t    n_dims;
     uint32_t    type; /* GGML_*, known to gguf_type() */
     uint64_t    dims[GGUF_MAX_DIMS];
-    const void *data;
+    const void *data; /* NULL: by gguf_tensor_rows() only */
     uint64_t    size; /* bytes */
 } gguf_tensor_t;
 
@@ -125,6 +125,36 @@ int gguf_open(const char *path, gguf_t **out_new, char *err, size_t err_size);
 int gguf_open_fd(int fd_borrow, gguf_t **out_new, char *err, size_t err_size);
 int gguf_open_mem(const void *data_borrow, size_t size, gguf_t **out_new,
                   char *err, size_t err_size);
+
+/*
+ * What is not one file but can be told as one (a Hugging Face folder, see
+ * hf.h): `head` is a GGUF up to its data section (gguf_writer_head()), its
+ * tensors' data is NULL, their rows come from source->rows().
+ *
+ *     rows   copies rows [row, row + n) of tensor i, in the type that the head
+ *            says, to out: 0 or -errno.  Rows are those of all dims but the
+ *            first.  Any thread, one at a time.
+ *     drop   the tensor is not needed any more (may be NULL)
+ *     close  frees ctx, when the gguf_t is closed or not opened
+ *
+ * head_take is freed with the gguf_t; both belong to it on failure too.
+ */
+typedef struct {
+    int (*rows)(void *ctx, size_t i, uint64_t row, uint64_t n, void *out);
+    void (*drop)(void *ctx, size_t i);
+    void (*close)(void *ctx);
+    void *ctx;
+} gguf_source_t;
+
+int gguf_open_source(void *head_take, size_t size, const gguf_source_t *source,
+                     gguf_t **out_new, char *err, size_t err_size);
+
+/*
+ * Copies rows [row, row + n) of a tensor, wherever its data is.  0; -EINVAL
+ * (beyond its end), or what the source says (-EIO, -ENOMEM).
+ */
+int gguf_tensor_rows(const gguf_t *g, const gguf_tensor_t *t, uint64_t row,
+                     uint64_t n, void *out);
 
 /* Unmaps, frees; NULL is allowed. */
 void gguf_close(gguf_t *g_take);

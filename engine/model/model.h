@@ -9,6 +9,7 @@
 #define LLM_MODEL_MODEL_H
 
 #include "engine/model/gguf.h"
+#include "engine/model/quant.h"
 #include "kernels/backend.h"
 
 #define MODEL_NAME_MAX 128
@@ -20,6 +21,7 @@ typedef struct {
     uint32_t               context;  /* tokens; 0: the file's own */
     uint64_t               kv_bytes; /* for KV pages; 0: a share of the arena */
     k_limits_t             limits;   /* of a step */
+    quant_t                quant;    /* of matrices that are F32, F16, BF16 */
     /* Progress, 0..1, from the loader's thread; a value other than 0 stops. */
     int (*progress)(void *data, double done);
     void *data;

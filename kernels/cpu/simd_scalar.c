@@ -135,6 +135,8 @@ s_act(k_fn_t fn, float x)
                * (1.0f + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
     case K_FN_GELU_ERF:
         return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+    case K_FN_SWIGLU_OAI:
+        break;
     }
 
     return x;

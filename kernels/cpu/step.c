@@ -212,6 +212,9 @@ k_step_run(void *arg, uint32_t thread)
             k_op_residual(e, op, rows, e->h, e->prog.n_ff, thread);
             break;
 
+        case K_OP_MOE:
+            break;
+
         case K_OP_LOGITS:
             if (e->batch->n_logits != 0) {
                 k_op_logits(e, op, i > e->cut, thread);
