@@ -34,6 +34,7 @@ static char *ngx_http_llm_model_engine(ngx_conf_t *cf, void *obj);
 static char *ngx_http_llm_model_weights(ngx_conf_t *cf, void *obj);
 static char *ngx_http_llm_model_names(ngx_conf_t *cf, void *obj);
 static char *ngx_http_llm_model_context(ngx_conf_t *cf, void *obj);
+static char *ngx_http_llm_model_quant(ngx_conf_t *cf, void *obj);
 
 static char     *ngx_http_llm_ring_size(ngx_conf_t *cf, size_t *size);
 static ngx_int_t ngx_http_llm_name_check(ngx_conf_t *cf, ngx_str_t *name);
@@ -56,6 +57,7 @@ static ngx_http_llm_member_t ngx_http_llm_model_members[] = {
     {ngx_string("weights"), 1, 1, ngx_http_llm_model_weights},
     {ngx_string("names"), 1, 64, ngx_http_llm_model_names},
     {ngx_string("context"), 1, 1, ngx_http_llm_model_context},
+    {ngx_string("quant"), 1, 1, ngx_http_llm_model_quant},
     {ngx_null_string, 0, 0, NULL}};
 
 
@@ -531,6 +533,34 @@ ngx_http_llm_model_context(ngx_conf_t *cf, void *obj)
     }
 
     m->context = n;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_llm_model_quant(ngx_conf_t *cf, void *obj)
+{
+    ngx_http_llm_model_t *m = obj;
+
+    ngx_str_t *value;
+
+    if (m->quant.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    m->quant = value[1];
+
+    if (ngx_strcmp(value[1].data, "none") == 0) {
+        m->quant.len = 0;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strcmp(value[1].data, "q8_0") != 0
+        && ngx_strcmp(value[1].data, "q4_k") != 0) {
+        return "must be \"q8_0\", \"q4_k\" or \"none\"";
+    }
 
     return NGX_CONF_OK;
 }

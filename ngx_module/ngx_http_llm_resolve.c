@@ -256,7 +256,10 @@ ngx_http_llm_resolve_place(ngx_conf_t *cf, ngx_http_llm_main_conf_t *lmcf,
 }
 
 
-/* {"models":[{"name":..,"weights":..,"names":[..],"context":N,"options":{}}]} */
+/*
+ * {"models":[{"name":..,"weights":..,"names":[..],"context":N,"options":{}}]};
+ * options: {"quant":"q4_k"}
+ */
 
 static ngx_int_t
 ngx_http_llm_manifest(ngx_conf_t *cf, ngx_http_llm_engine_t *e)
@@ -273,8 +276,10 @@ ngx_http_llm_manifest(ngx_conf_t *cf, ngx_http_llm_engine_t *e)
     for (i = 0; i < e->models.nelts; i++) {
         len += sizeof("{\"name\":,\"weights\":,\"names\":[],"
                       "\"context\":,\"options\":{}},")
-               + NGX_INT_T_LEN + ngx_http_llm_json_len(&m[i]->name)
-               + ngx_http_llm_json_len(&m[i]->weights);
+               + sizeof("\"quant\":") + NGX_INT_T_LEN
+               + ngx_http_llm_json_len(&m[i]->name)
+               + ngx_http_llm_json_len(&m[i]->weights)
+               + ngx_http_llm_json_len(&m[i]->quant);
 
         name = m[i]->names.elts;
 
@@ -312,7 +317,14 @@ ngx_http_llm_manifest(ngx_conf_t *cf, ngx_http_llm_engine_t *e)
             p = ngx_http_llm_json_string(p, &name[j]);
         }
 
-        p = ngx_sprintf(p, "],\"context\":%ui,\"options\":{}}", m[i]->context);
+        p = ngx_sprintf(p, "],\"context\":%ui,\"options\":{", m[i]->context);
+
+        if (m[i]->quant.len) {
+            p = ngx_sprintf(p, "\"quant\":");
+            p = ngx_http_llm_json_string(p, &m[i]->quant);
+        }
+
+        p = ngx_cpymem(p, "}}", 2);
     }
 
     p = ngx_cpymem(p, "]}", 2);

@@ -6,6 +6,11 @@
  *
  *     llm-gemmbench [--threads N] [--isa NAME] [--types Q4_1,Q8_0] [--all]
  *                   [--m 1,64] [--model default|1b] [--f32] [--json]
+ *                   [--ratios]
+ *
+ * --ratios: every type beside Q4_0, by turns in the same run: decode of one
+ * row out of a matrix larger than the caches, in bytes of the file's format
+ * a second; and products with 64 rows.
  *
  * A point runs for some 40 ms, its best 0.1 ms counts; the whole takes less
  * than 30 s.  Progress goes to stderr, the table (or, with --json, a
@@ -25,11 +30,14 @@
 #endif
 
 #include "kernels/cpu/gemm.h"
+#include "util/gemmpeak.h"
 
 #define GB_THREADS_MAX 64
 #define GB_SECONDS     0.04 /* a point */
 #define GB_BURST       0.0001
-#define GB_PIECE       4000000 /* products, or bytes, of one call */
+#define GB_PIECE       4000000     /* products, or bytes, of one call */
+#define GB_LARGE       (64u << 20) /* bytes: larger than the caches */
+#define GB_COLS        4096        /* of the matrices of --ratios */
 
 
 typedef struct {
@@ -50,6 +58,7 @@ typedef struct {
     k_act_mode_t mode;
     int          json;
     int          all;
+    int          ratios;
     const char  *types; /* NULL: the usual ones */
     const char  *ms;
     const char  *model;
@@ -61,6 +70,8 @@ typedef struct gb_job_s gb_job_t;
 struct gb_job_s {
     double (*once)(gb_job_t *job, uint32_t thread); /* units done */
     uint32_t          threads;
+    double            seconds; /* GB_SECONDS if 0 */
+    gb_job_t         *other;   /* takes turns with this one */
     const k_matrix_t *w;
     const k_act_t    *a;
     float            *out;
@@ -79,27 +90,38 @@ typedef struct {
 
 static double gb_now(void);
 static void  *gb_thread(void *data);
+static void   gb_burst(gb_job_t *job, uint32_t thread);
 static double gb_run(gb_job_t *job);
+static double gb_rate(const gb_job_t *job);
 static void gb_piece(gb_job_t *job, uint32_t thread, size_t all, size_t pieces,
                      size_t *from, size_t *to);
 static double gb_gemm(gb_job_t *job, uint32_t thread);
 static double gb_read(gb_job_t *job, uint32_t thread);
 static double gb_peak(gb_job_t *job, uint32_t thread);
 static double gb_peak16(gb_job_t *job, uint32_t thread);
+static double gb_peak32(gb_job_t *job, uint32_t thread);
 static int    gb_listed(const char *list, const char *item);
 static void  *gb_alloc(size_t size);
 static int    gb_matrix(const gb_conf_t *conf, const gb_type_t *type,
                         const gb_shape_t *shape, double peak, int *first);
 static void gb_report(const gb_conf_t *conf, const char *name, const char *unit,
                       double ours, double limit, const char *note, int *first);
+static void gb_line(const char *name, const char *unit, double ours,
+                    double ratio, double limit, int *first);
+static int  gb_large(const gb_conf_t *conf, k_type_t type, k_matrix_t *w);
+static int  gb_ratio(const gb_conf_t *conf, const gb_type_t *type,
+                     const k_matrix_t *base, const double *peaks, int *first);
+static int  gb_ratios(const gb_conf_t *conf, const double *peaks, int *first);
 static int  gb_options(gb_conf_t *conf, int argc, char **argv);
 
 
 static const gb_type_t gb_types[] = {
-    {"Q4_0", K_Q4_0, 1}, {"Q4_1", K_Q4_1, 1}, {"Q8_0", K_Q8_0, 1},
-    {"Q5_0", K_Q5_0, 0}, {"Q5_1", K_Q5_1, 0}, {"Q4_K", K_Q4_K, 1},
-    {"Q5_K", K_Q5_K, 0}, {"Q6_K", K_Q6_K, 1}, {"F16", K_F16, 1},
-    {"BF16", K_BF16, 0}, {"F32", K_F32, 0},
+    {"Q4_0", K_Q4_0, 1},   {"Q4_1", K_Q4_1, 1},     {"Q8_0", K_Q8_0, 1},
+    {"Q5_0", K_Q5_0, 0},   {"Q5_1", K_Q5_1, 0},     {"Q2_K", K_Q2_K, 0},
+    {"Q3_K", K_Q3_K, 0},   {"Q4_K", K_Q4_K, 1},     {"Q5_K", K_Q5_K, 0},
+    {"Q6_K", K_Q6_K, 1},   {"IQ4_NL", K_IQ4_NL, 0}, {"IQ4_XS", K_IQ4_XS, 0},
+    {"MXFP4", K_MXFP4, 0}, {"F16", K_F16, 1},       {"BF16", K_BF16, 0},
+    {"F32", K_F32, 0},
 };
 
 static const gb_shape_t gb_shapes[] = {
@@ -116,14 +138,14 @@ main(int argc, char **argv)
     int       first;
     char      note[64];
     size_t    i, j;
-    double    peak, peak16;
+    double    peak, peak16, peaks[2];
     gb_job_t  job;
     gb_conf_t conf;
 
     if (gb_options(&conf, argc, argv) != 0) {
         fprintf(stderr, "usage: llm-gemmbench [--threads N] [--isa scalar|"
                         "avx2|avx512] [--types LIST] [--all] [--m LIST] "
-                        "[--model default|1b] [--f32] [--json]\n");
+                        "[--model default|1b] [--f32] [--json] [--ratios]\n");
         return 2;
     }
 
@@ -133,6 +155,9 @@ main(int argc, char **argv)
     peak = gb_run(&job) / 1e9;
     job.once = gb_peak16;
     peak16 = gb_run(&job) / 1e9;
+    job.once = gb_peak32;
+    peaks[0] = peak;
+    peaks[1] = gb_run(&job) / 1e9;
     first = 1;
 
     if (conf.json) {
@@ -149,11 +174,24 @@ main(int argc, char **argv)
             printf("%s", note);
         }
 
-        printf("\n%-28s %10s %-6s %8s  share of\n", "matrix", "ours", "",
-               "limit");
+        printf("; of products in f32: %.0f\n", peaks[1]);
+
+        if (conf.ratios) {
+            printf("%-8s %7s %7s %15s %7s %17s %7s\n", "type", "bits", "packed",
+                   "decode", "of Q4_0", "gemm", "of Q4_0");
+        } else {
+            printf("%-28s %10s %-6s %8s  share of\n", "matrix", "ours", "",
+                   "limit");
+        }
     }
 
-    for (i = 0; i < sizeof(gb_types) / sizeof(gb_types[0]); i++) {
+    if (conf.ratios && gb_ratios(&conf, peaks, &first) != 0) {
+        fprintf(stderr, "llm-gemmbench: out of memory\n");
+        return 1;
+    }
+
+    for (i = 0; !conf.ratios && i < sizeof(gb_types) / sizeof(gb_types[0]);
+         i++) {
         if (conf.types ? !gb_listed(conf.types, gb_types[i].name)
                        : !conf.all && !gb_types[i].usual) {
             continue;
@@ -203,6 +241,9 @@ gb_options(gb_conf_t *conf, int argc, char **argv)
 
         } else if (strcmp(argv[i], "--all") == 0) {
             conf->all = 1;
+
+        } else if (strcmp(argv[i], "--ratios") == 0) {
+            conf->ratios = 1;
 
         } else if (strcmp(argv[i], "--f32") == 0) {
             conf->mode = K_ACT_F32;
@@ -290,26 +331,48 @@ gb_alloc(size_t size)
         return NULL;
     }
 
-    memset(p, 1, size);
+    memset(p, 0x3c, size); /* a number in every format, and no tiny one */
 
     return p;
 }
 
 
+/* A burst of 0.1 ms, or of one call if it takes longer. */
+
+static void
+gb_burst(gb_job_t *job, uint32_t thread)
+{
+    double start, now, units;
+
+    units = 0;
+    start = gb_now();
+
+    do {
+        units += job->once(job, thread);
+        now = gb_now();
+    } while (now - start < GB_BURST);
+
+    if (units / (now - start) > job->rate[thread]) {
+        job->rate[thread] = units / (now - start);
+    }
+}
+
+
 /*
- * The best rate of bursts of 0.1 ms (or of one call, if it takes longer)
- * during GB_SECONDS: what other processes take away does not count.
+ * The best rate of bursts within the job's time: what other processes take
+ * away does not count.
  */
 
 static void *
 gb_thread(void *data)
 {
-    double       begin, start, now, units;
+    double       begin, seconds;
     gb_job_t    *job;
     gb_thread_t *self;
 
     self = data;
     job = self->job;
+    seconds = job->seconds > 0 ? job->seconds : GB_SECONDS;
     job->rate[self->index] = 0;
     job->once(job, self->index);
 
@@ -317,18 +380,12 @@ gb_thread(void *data)
     begin = gb_now();
 
     do {
-        units = 0;
-        start = gb_now();
+        gb_burst(job, self->index);
 
-        do {
-            units += job->once(job, self->index);
-            now = gb_now();
-        } while (now - start < GB_BURST);
-
-        if (units / (now - start) > job->rate[self->index]) {
-            job->rate[self->index] = units / (now - start);
+        if (job->other) {
+            gb_burst(job->other, self->index);
         }
-    } while (now - begin < GB_SECONDS);
+    } while (gb_now() - begin < seconds);
 
     return NULL;
 }
@@ -339,7 +396,6 @@ gb_thread(void *data)
 static double
 gb_run(gb_job_t *job)
 {
-    double      sum;
     uint32_t    i;
     pthread_t   ids[GB_THREADS_MAX];
     gb_thread_t threads[GB_THREADS_MAX];
@@ -362,6 +418,16 @@ gb_run(gb_job_t *job)
     }
 
     pthread_barrier_destroy(&job->barrier);
+
+    return gb_rate(job);
+}
+
+
+static double
+gb_rate(const gb_job_t *job)
+{
+    double   sum;
+    uint32_t i;
 
     for (i = 0, sum = 0; i < job->threads; i++) {
         sum += job->rate[i];
@@ -457,101 +523,24 @@ gb_read(gb_job_t *job, uint32_t thread)
 }
 
 
-/*
- * Integer dot products u8 * s8 into 32 bits, from registers: 2 operations a
- * product.  10 independent chains.
- */
-
-#if defined(__x86_64__)
-
-#define GB_ROUNDS 4000
-
-#define gb_ten(x) x(0) x(1) x(2) x(3) x(4) x(5) x(6) x(7) x(8) x(9)
-
-#define gb_vnni(n) "vpdpbusd %%zmm30, %%zmm31, %%zmm" #n "\n\t"
-#define gb_madd(n)                                                             \
-    "vpmaddubsw %%ymm14, %%ymm15, %%ymm12\n\t"                                 \
-    "vpmaddwd %%ymm12, %%ymm13, %%ymm12\n\t"                                   \
-    "vpaddd %%ymm12, %%ymm" #n ", %%ymm" #n "\n\t"
-#define gb_madd16(n)                                                           \
-    "vpmaddubsw %%ymm14, %%ymm15, %%ymm12\n\t"                                 \
-    "vpaddw %%ymm12, %%ymm" #n ", %%ymm" #n "\n\t"
-
-#define gb_low                                                                 \
-    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",    \
-        "xmm9", "xmm12"
-
-
-__attribute__((target("avx512f"))) static double
-gb_peak_vnni(void)
-{
-    int i;
-
-    for (i = 0; i < GB_ROUNDS; i++) {
-        __asm__ volatile(gb_ten(gb_vnni)::: gb_low);
-    }
-
-    return 2.0 * 64 * 10 * GB_ROUNDS;
-}
-
-
-__attribute__((target("avx2"))) static double
-gb_peak_madd(void)
-{
-    int i;
-
-    for (i = 0; i < GB_ROUNDS; i++) {
-        __asm__ volatile(gb_ten(gb_madd)::: gb_low);
-    }
-
-    return 2.0 * 32 * 10 * GB_ROUNDS;
-}
-
-
-__attribute__((target("avx2"))) static double
-gb_peak_madd16(void)
-{
-    int i;
-
-    for (i = 0; i < GB_ROUNDS; i++) {
-        __asm__ volatile(gb_ten(gb_madd16)::: gb_low);
-    }
-
-    return 2.0 * 32 * 10 * GB_ROUNDS;
-}
-
-#endif
-
-
 static double
 gb_peak(gb_job_t *job, uint32_t thread)
 {
-#if defined(__x86_64__)
-    if (k_isa_detect() == K_ISA_AVX512) {
-        return gb_peak_vnni();
-    }
-
-    if (k_isa_detect() == K_ISA_AVX2) {
-        return gb_peak_madd();
-    }
-#endif
-
-    return 0;
+    return gb_peak_int(k_isa_detect());
 }
 
-
-/* AVX2 only: pairs of products added up in 16 bits, as 4-bit weights can. */
 
 static double
 gb_peak16(gb_job_t *job, uint32_t thread)
 {
-#if defined(__x86_64__)
-    if (k_isa_detect() == K_ISA_AVX2) {
-        return gb_peak_madd16();
-    }
-#endif
+    return gb_peak_int16(k_isa_detect());
+}
 
-    return 0;
+
+static double
+gb_peak32(gb_job_t *job, uint32_t thread)
+{
+    return gb_peak_f32(k_isa_detect());
 }
 
 
@@ -638,6 +627,165 @@ gb_matrix(const gb_conf_t *conf, const gb_type_t *type, const gb_shape_t *shape,
     free(a.q);
 
     return 0;
+}
+
+
+/* A matrix of GB_LARGE bytes: some rows, over and over. */
+
+static int
+gb_large(const gb_conf_t *conf, k_type_t type, k_matrix_t *w)
+{
+    size_t   size;
+    uint8_t *src;
+    uint32_t i, g, rows;
+
+    size = (size_t) k_matrix_size(type, conf->isa, 64, GB_COLS);
+    rows = (uint32_t) (GB_LARGE / size) * 64;
+    size = (size_t) k_matrix_size(type, conf->isa, rows, GB_COLS);
+    w->data = gb_alloc(size);
+    src = gb_alloc((size_t) 64 * GB_COLS * 4);
+
+    if (w->data == NULL || src == NULL) {
+        return -1;
+    }
+
+    k_matrix_init(w, type, conf->isa, rows, GB_COLS, w->data);
+    g = k_matrix_granule(w);
+
+    for (i = 0; i < rows; i += g) {
+        k_matrix_pack(w, src, i, i + g);
+    }
+
+    free(src);
+
+    return 0;
+}
+
+
+/* One type beside Q4_0: a line of the table. */
+
+static int
+gb_ratio(const gb_conf_t *conf, const gb_type_t *type, const k_matrix_t *base,
+         const double *peaks, int *first)
+{
+    char       name[64];
+    double     rate[2], ratio[2], peak, packed;
+    float     *x;
+    size_t     i, at;
+    gb_job_t   job[2];
+    k_act_t    a;
+    uint32_t   e, bytes, m;
+    k_matrix_t w;
+
+    memset(job, 0, sizeof(job));
+    x = gb_alloc((size_t) 64 * GB_COLS * 4);
+    a.q = gb_alloc(k_act_size(64, GB_COLS));
+    job[0].out = gb_alloc((size_t) 64 * GB_LARGE / GB_COLS * 4 * 4);
+
+    if (x == NULL || a.q == NULL || job[0].out == NULL
+        || gb_large(conf, type->type, &w) != 0) {
+        return -1;
+    }
+
+    job[1].out = job[0].out;
+    job[0].w = &w;
+    job[1].w = base;
+    job[0].other = &job[1];
+    packed = (double) w.group * 8 / w.lanes / GB_COLS;
+    k_type_block(type->type, &e, &bytes);
+
+    for (i = 0; i < (size_t) 64 * GB_COLS; i++) {
+        x[i] = (float) (i * 2654435761u % 1000) / 500.0f - 1.0f;
+    }
+
+    for (at = 0; at < 2; at++) {
+        m = at == 0 ? 1 : 64;
+        k_act_init(&a, conf->mode, a.q, m, GB_COLS, x, GB_COLS);
+        k_act_quantize(&a, conf->isa, 0, m);
+
+        for (i = 0; i < 2; i++) {
+            job[i].once = gb_gemm;
+            job[i].threads = conf->threads;
+            job[i].a = &a;
+            job[i].seconds = GB_SECONDS * 5;
+            memset(job[i].rate, 0, sizeof(job[i].rate));
+        }
+
+        rate[at] = gb_run(&job[0]) / 1e9;
+        ratio[at] = rate[at] / (gb_rate(&job[1]) / 1e9);
+    }
+
+    /* decode: bytes of the file, of two operations a weight */
+    rate[0] *= (double) bytes / e / 2;
+    ratio[0] *= (double) bytes / e / (18.0 / 32);
+    peak = peaks[k_matrix_mode(&w, conf->mode) == K_ACT_F32];
+
+    if (conf->json) {
+        snprintf(name, sizeof(name), "decode %s", type->name);
+        gb_line(name, "GB/s", rate[0], ratio[0], 0, first);
+        snprintf(name, sizeof(name), "gemm %s m=64", type->name);
+        gb_line(name, "GOP/s", rate[1], ratio[1], peak, first);
+
+    } else {
+        printf("%-8s %7.4f %7.4f %10.1f GB/s %7.2f %11.1f GOP/s %7.2f"
+               " %4.0f%% of peak\n",
+               type->name, bytes * 8.0 / e, packed, rate[0], ratio[0], rate[1],
+               ratio[1], peak > 0 ? 100 * rate[1] / peak : 0);
+        fflush(stdout);
+    }
+
+    free(w.data);
+    free(x);
+    free(a.q);
+    free(job[0].out);
+
+    return 0;
+}
+
+
+static int
+gb_ratios(const gb_conf_t *conf, const double *peaks, int *first)
+{
+    size_t     i;
+    k_matrix_t base;
+
+    if (gb_large(conf, K_Q4_0, &base) != 0) {
+        return -1;
+    }
+
+    for (i = 0; i < sizeof(gb_types) / sizeof(gb_types[0]); i++) {
+        if (conf->types && !gb_listed(conf->types, gb_types[i].name)) {
+            continue;
+        }
+
+        if (gb_ratio(conf, &gb_types[i], &base, peaks, first) != 0) {
+            return -1;
+        }
+    }
+
+    free(base.data);
+
+    return 0;
+}
+
+
+/* A JSON line with Q4_0 as the peer. */
+
+static void
+gb_line(const char *name, const char *unit, double ours, double ratio,
+        double limit, int *first)
+{
+    printf("%s  {\"name\": \"%s\", \"unit\": \"%s\", \"ours\": %.3f, "
+           "\"peer\": %.3f, \"peer_name\": \"Q4_0\", \"ratio\": %.4f, ",
+           *first ? "" : ",\n", name, unit, ours, ours / ratio, ratio);
+
+    if (limit > 0) {
+        printf("\"limit\": %.3f, \"share\": %.4f}", limit, ours / limit);
+    } else {
+        printf("\"limit\": null, \"share\": null}");
+    }
+
+    *first = 0;
 }
 
 

@@ -180,7 +180,7 @@ int gguf_get_str(const gguf_t *g, const char *key, gguf_str_t *out);
  * Arrays: copy up to cap elements into out and return the array's length
  * (which may exceed cap; cap 0 with out NULL asks for the length only), or
  * -ENOENT, -EINVAL (not an array, another type, an element out of range).
- * The strings themselves are not copied.
+ * The strings themselves are not copied; bools are integers 0 and 1.
  */
 ssize_t gguf_get_arr_str(const gguf_t *g, const char *key, gguf_str_t *out,
                          size_t cap);

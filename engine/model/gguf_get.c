@@ -350,12 +350,16 @@ gguf_get_arr_i32(const gguf_t *g, const char *key, int32_t *out, size_t cap)
         return n;
     }
 
-    if (kv->type == GGUF_STR || kv->type == GGUF_BOOL || kv->type == GGUF_F32
-        || kv->type == GGUF_F64) {
+    if (kv->type == GGUF_STR || kv->type == GGUF_F32 || kv->type == GGUF_F64) {
         return -EINVAL;
     }
 
     for (i = 0; i < cap && i < (size_t) n; i++) {
+        if (kv->type == GGUF_BOOL) {
+            out[i] = kv->data[i] != 0;
+            continue;
+        }
+
         if (gguf_int(kv->type, kv->data + i * gguf_value_size[kv->type], &v,
                      &is_big)
                 != 0

@@ -38,6 +38,21 @@ typedef struct {
 int hf_open(const hf_dir_t *dir, gguf_t **out_new, char *err, size_t err_size);
 
 /*
+ * What a folder is: a hash over device, inode, size and time of every file
+ * that hf_open() may read; of the weights the bytes, of all the newest time.
+ * 0; -ENOENT (neither config.json nor weights), or what reading the index
+ * said.
+ */
+typedef struct {
+    uint8_t  ident[16];
+    uint64_t weight_bytes;
+    int64_t  mtime; /* seconds */
+} hf_identity_t;
+
+int hf_identity(const hf_dir_t *dir, hf_identity_t *id, char *err,
+                size_t err_size);
+
+/*
  * Opens a file of the folder: a descriptor, or -errno (-ENOENT...).  With
  * `out`, its bytes instead (malloc()ed, a NUL behind them, at most max):
  * 0 or -errno; -EFBIG.

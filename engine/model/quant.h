@@ -23,8 +23,18 @@ const char *quant_name(quant_t q);
 uint32_t quant_type(quant_t q, const gguf_t *g, const gguf_tensor_t *t);
 
 /*
+ * The same where matrices are to be `type`: all of them but the output and
+ * the embedding that is one too, which get six bits where `type` has fewer;
+ * Q4_K and Q5_K mean the mixes that have their names (quant_type() of
+ * QUANT_Q4_K is that of GGML_Q4_K).  F32, F16, BF16: conversion.
+ */
+uint32_t quant_type_as(uint32_t type, const gguf_t *g, const gguf_tensor_t *t);
+
+/*
  * Row by row: `rows` rows of `cols` floats into blocks of `type`, the bytes
- * without gaps.  -ENOTSUP: no quantiser for the type; -EINVAL: cols.
+ * without gaps.  -ENOTSUP: no quantiser for the type; -EINVAL: cols; -ERANGE:
+ * a number that is not finite, or too large for the type.  F32, F16 and BF16
+ * are types too (and hold what is not finite).
  */
 int quant_rows(uint32_t type, const float *x, uint64_t rows, uint64_t cols,
                void *out);

@@ -20,7 +20,7 @@ static void back_event(const back_event_t *be);
 static void back_failed(req_t *r, int reason);
 static void back_prompt(prompt_t *p, uint32_t choice, const back_event_t *be);
 static void back_token(prompt_t *p, const back_event_t *be);
-static int  back_text(req_t *r, uint32_t choice, int32_t id);
+static int  back_text(req_t *r, uint32_t choice, int32_t id, size_t skip);
 static int  back_note(req_t *r, choice_t *c, int32_t id,
                       const k_sampled_t *sampled, int scored);
 static void back_release(req_t *r, uint32_t choice, size_t n, int mode);
@@ -241,12 +241,13 @@ back_echo(req_t *r)
     const char       *bytes;
     uint32_t          i, j, k;
     buf_t             b = {0};
-    size_t            len;
+    size_t            len, skip, seen;
     char             *p;
 
     for (i = 0; i < r->n_prompts; i++) {
         buf_reset(&b);
         d = (text_detok_t){0};
+        seen = 0;
 
         for (k = 0; k < r->prompts[i].group.n_tokens; k++) {
             if (text_token_is_control(tok, r->prompts[i].tokens[k])) {
@@ -254,10 +255,11 @@ back_echo(req_t *r)
             }
 
             bytes = text_token_bytes(tok, r->prompts[i].tokens[k], &len);
+            skip = seen++ ? 0 : text_prefix_len(tok, r->prompts[i].tokens[k]);
             p = buf_room(&b, TEXT_DETOK_CAP(len));
             if (p) {
-                b.len += (size_t) text_detok_feed(&d, bytes, len, p,
-                                                  TEXT_DETOK_CAP(len));
+                b.len += (size_t) text_detok_feed(&d, bytes + skip, len - skip,
+                                                  p, TEXT_DETOK_CAP(len));
             }
         }
 
@@ -308,16 +310,21 @@ back_prompt(prompt_t *p, uint32_t choice, const back_event_t *be)
 {
     req_t    *r = p->req;
     choice_t *c = &r->choices[choice];
-    size_t    from = r->out.len;
+    size_t    from = r->out.len, skip;
 
     if (text_token_is_control(r->version->vocab.tokenizer, be->ev.token)) {
         return;
     }
 
+    /* The space that encoding put in front is not the prompt's. */
+    skip = c->prompt_seen++
+               ? 0
+               : text_prefix_len(r->version->vocab.tokenizer, be->ev.token);
+
     if (back_note(r, c, be->ev.token, be->has_sampled ? &be->sampled : NULL,
                   be->ev.index > 0)
             < 0
-        || back_text(r, choice, be->ev.token) < 0) {
+        || back_text(r, choice, be->ev.token, skip) < 0) {
         r->out.failed = 1;
         return;
     }
@@ -368,7 +375,7 @@ back_token(prompt_t *p, const back_event_t *be)
         was = c->held.len;
 
         if (back_note(r, c, id, be->has_sampled ? &be->sampled : NULL, 1) < 0
-            || back_text(r, choice, id) < 0) {
+            || back_text(r, choice, id, 0) < 0) {
             r->out.failed = 1;
             return;
         }
@@ -414,10 +421,10 @@ back_id(choice_t *c, int32_t id)
 }
 
 
-/* The token's whole characters to the end of the held text. */
+/* The token's whole characters, but for skip bytes, to the held text's end. */
 
 static int
-back_text(req_t *r, uint32_t choice, int32_t id)
+back_text(req_t *r, uint32_t choice, int32_t id, size_t skip)
 {
     choice_t   *c = &r->choices[choice];
     const char *bytes;
@@ -430,8 +437,8 @@ back_text(req_t *r, uint32_t choice, int32_t id)
         return -ENOMEM;
     }
 
-    c->held.len +=
-        (size_t) text_detok_feed(&c->detok, bytes, len, p, TEXT_DETOK_CAP(len));
+    c->held.len += (size_t) text_detok_feed(&c->detok, bytes + skip, len - skip,
+                                            p, TEXT_DETOK_CAP(len));
 
     if (c->n_tokens) {
         c->ends[c->n_tokens - 1] = c->released + c->held.len;

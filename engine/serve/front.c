@@ -270,6 +270,7 @@ static int
 front_groups(req_t *r)
 {
     gen_request_t     *req = &r->request;
+    const defaults_t  *d = &r->version->defaults;
     XXH128_canonical_t salt;
     uint32_t           i, room;
     sched_group_t     *g;
@@ -315,11 +316,13 @@ front_groups(req_t *r)
         memcpy(g->salt, &salt, sizeof(g->salt));
 
         g->sampling = (sched_sampling_t){
-            .temperature = req->has_temperature ? (float) req->temperature : 1,
-            .top_p = req->has_top_p ? (float) req->top_p : 1,
-            .min_p = req->has_min_p ? (float) req->min_p : 0,
-            .top_k = req->has_top_k ? req->top_k : 0,
-            .repetition = req->has_repetition ? (float) req->repetition : 1,
+            .temperature = req->has_temperature ? (float) req->temperature
+                                                : d->temperature,
+            .top_p = req->has_top_p ? (float) req->top_p : d->top_p,
+            .min_p = req->has_min_p ? (float) req->min_p : d->min_p,
+            .top_k = req->has_top_k ? req->top_k : d->top_k,
+            .repetition =
+                req->has_repetition ? (float) req->repetition : d->repetition,
             .frequency = (float) req->frequency,
             .presence = (float) req->presence,
             /* Prompts of one request draw apart from each other. */

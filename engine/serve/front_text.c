@@ -19,6 +19,7 @@ front_render(req_t *r, gen_request_t *req, int generation, chat_text_t *text)
                                        .trusted_vars = trusted,
                                        .trusted_roles = roles};
     text_tokenizer_t        *tok = r->version->vocab.tokenizer;
+    const chat_template_t *template = r->version->template;
     struct {
         const char *name;
         int32_t     id;
@@ -32,7 +33,13 @@ front_render(req_t *r, gen_request_t *req, int generation, chat_text_t *text)
     char        err[256];
     int         rc;
 
-    if (r->version->template == NULL) {
+    /* As transformers: a template named tool_use is for requests with tools,
+       be they none. */
+    if (req->tools && r->version->template_tools) {
+        template = r->version->template_tools;
+    }
+
+    if (template == NULL) {
         return gen_error(&r->error, 400, "unsupported_model", "model",
                          "The model '%.*s' has no chat template%s%.200s; use "
                          "/v1/completions",
@@ -68,8 +75,7 @@ front_render(req_t *r, gen_request_t *req, int generation, chat_text_t *text)
         }
     }
 
-    rc = chat_template_render(r->version->template, vars, &limits, text, err,
-                              sizeof(err));
+    rc = chat_template_render(template, vars, &limits, text, err, sizeof(err));
     json_decref(vars);
 
     if (rc < 0) {
@@ -93,7 +99,7 @@ front_encode(front_t *f, req_t *r, str_t text, const uint8_t *trusted, int bos,
     model_t          *m = r->version->model;
     int32_t          *ids;
     ssize_t           got;
-    size_t            need;
+    size_t            need, most;
 
     /* Longer than the longest tokens could make it: not worth a look. */
     need = text.len / text_token_max(tok);
@@ -105,14 +111,16 @@ front_encode(front_t *f, req_t *r, str_t text, const uint8_t *trusted, int bos,
                          m->context, need);
     }
 
-    if (f->cap < text.len + 2) {
-        ids = realloc(f->ids, (text.len + 2) * sizeof(int32_t));
+    most = text_encode_max(tok, text.len);
+
+    if (f->cap < most) {
+        ids = realloc(f->ids, most * sizeof(int32_t));
         if (ids == NULL) {
             return front_no_memory(r);
         }
 
         f->ids = ids;
-        f->cap = text.len + 2;
+        f->cap = most;
     }
 
     got = text_encode(tok, text.s, text.len, trusted, bos ? TEXT_ADD_BOS : 0,
@@ -216,7 +224,7 @@ front_detokenize(req_t *r)
     text_detok_t      d = {0};
     const char       *bytes;
     buf_t             text = {0};
-    size_t            i, len;
+    size_t            i, len, skip, seen = 0;
     char             *p;
     int               rc;
 
@@ -233,10 +241,19 @@ front_detokenize(req_t *r)
 
         for (i = 0; rc == 0 && i < req.prompts[0].n_tokens; i++) {
             bytes = text_token_bytes(tok, req.prompts[0].tokens[i], &len);
+
+            /* Of the first that is text, the space that encoding added. */
+            skip = 0;
+            if (!text_token_is_control(tok, req.prompts[0].tokens[i])
+                && seen++ == 0) {
+                skip = text_prefix_len(tok, req.prompts[0].tokens[i]);
+            }
+
             p = buf_room(&text, TEXT_DETOK_CAP(len));
             if (p) {
-                text.len += (size_t) text_detok_feed(&d, bytes, len, p,
-                                                     TEXT_DETOK_CAP(len));
+                text.len +=
+                    (size_t) text_detok_feed(&d, bytes + skip, len - skip, p,
+                                             TEXT_DETOK_CAP(len));
             }
 
             if (text.len > SERVE_BODY_MAX) {

@@ -10,13 +10,17 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include <xxhash.h>
+#include "engine/model/hf.h"
 #include "engine/serve/serve.h"
 
 #define LOADER_NICE 15
 
 static void *loader_main(void *data);
 static int   loader_run(version_t *v);
-static int   loader_template(version_t *v, const gguf_t *g);
+static int   loader_open(version_t *v, gguf_t **g);
+static int   loader_templates(version_t *v, const gguf_t *g);
+static int   loader_template(version_t *v, const gguf_t *g, const char *key,
+                             chat_template_t **out, char *err, size_t size);
 static void  loader_fingerprint(version_t *v, const gguf_t *g);
 static int   loader_progress(void *data, double done);
 
@@ -57,8 +61,15 @@ loader_main(void *data)
         atomic_store(&v->state, VERSION_FAILED);
     }
 
-    close(v->fd);
-    v->fd = -1;
+    if (v->fd >= 0) {
+        close(v->fd);
+        v->fd = -1;
+    }
+
+    if (v->root >= 0) {
+        close(v->root);
+        v->root = -1;
+    }
 
     /* With the letter goes the reference: the version is not ours after. */
     pthread_mutex_lock(&s->mail_lock);
@@ -85,7 +96,7 @@ loader_run(version_t *v)
     log_notice("model %s: loading, %.1f MB", v->weights,
                (double) v->size / 1e6);
 
-    rc = gguf_open_fd(v->fd, &g, v->error, sizeof(v->error));
+    rc = loader_open(v, &g);
     if (rc < 0) {
         return rc;
     }
@@ -97,13 +108,15 @@ loader_run(version_t *v)
                               .limits = {.rows = s->opt.rows,
                                          .seqs = s->opt.batch,
                                          .logits = s->opt.rows},
+                              .quant = v->quant,
                               .progress = loader_progress,
                               .data = v};
 
     rc = vocab_open(g, &v->vocab, v->error, sizeof(v->error));
 
     if (rc == 0) {
-        rc = loader_template(v, g);
+        defaults_read(g, v->weights, &v->defaults);
+        rc = loader_templates(v, g);
     }
 
     if (rc == 0) {
@@ -137,22 +150,49 @@ loader_run(version_t *v)
 }
 
 
+/* A GGUF file, or a Hugging Face folder that is told as one. */
+
+static int
+loader_open(version_t *v, gguf_t **g)
+{
+    hf_dir_t dir = {.root = v->root, .path = v->path};
+
+    return v->fd >= 0 ? gguf_open_fd(v->fd, g, v->error, sizeof(v->error))
+                      : hf_open(&dir, g, v->error, sizeof(v->error));
+}
+
+
+/* The one for requests with tools is named so by GGUF and transformers. */
+
+static int
+loader_templates(version_t *v, const gguf_t *g)
+{
+    char err[sizeof(v->template_error)];
+
+    LLM_TRY(loader_template(v, g, "tokenizer.chat_template", &v->template,
+                            v->template_error, sizeof(v->template_error)));
+
+    return loader_template(v, g, "tokenizer.chat_template.tool_use",
+                           &v->template_tools, err, sizeof(err));
+}
+
+
 /* A template that we cannot compile leaves a model without chat. */
 
 static int
-loader_template(version_t *v, const gguf_t *g)
+loader_template(version_t *v, const gguf_t *g, const char *key,
+                chat_template_t **out, char *err, size_t size)
 {
     gguf_str_t src;
     int        rc;
 
-    if (gguf_get_str(g, "tokenizer.chat_template", &src) < 0) {
+    if (gguf_get_str(g, key, &src) < 0) {
         return 0;
     }
 
-    rc = chat_template_compile(src.data, src.len, &v->template,
-                               v->template_error, sizeof(v->template_error));
+    rc = chat_template_compile(src.data, src.len, out, err, size);
     if (rc < 0) {
-        log_error("model %s: chat template: %s", v->weights, v->template_error);
+        log_error("model %s: %s: %s", v->weights, key, err);
     }
 
     return rc == -ENOMEM ? rc : 0;
@@ -186,6 +226,17 @@ loader_fingerprint(version_t *v, const gguf_t *g)
     if (gguf_get_str(g, "tokenizer.chat_template", &src) == 0) {
         XXH3_128bits_update(h, src.data, src.len);
     }
+
+    if (gguf_get_str(g, "tokenizer.chat_template.tool_use", &src) == 0) {
+        XXH3_128bits_update(h, src.data, src.len);
+    }
+
+    /* What a request that says nothing gets, and where its answer ends. */
+    if (!defaults_are_plain(&v->defaults)) {
+        XXH3_128bits_update(h, &v->defaults, sizeof(v->defaults));
+    }
+
+    XXH3_128bits_update(h, v->vocab.eog, v->vocab.n_eog * sizeof(int32_t));
 
     XXH128_canonicalFromHash(&canon, XXH3_128bits_digest(h));
     memcpy(v->model->fingerprint + 16, &canon, 16);

@@ -1,5 +1,5 @@
 /*
- * What a connection's manifest says: names, weight files, options.
+ * What a connection's manifest says: names, weight files or folders, options.
  *
  * JSON that is none costs the connection.  What is wrong with one entry is
  * that name's trouble only: it is failed, MODEL_STATE and the log say why,
@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <xxhash.h>
+#include "engine/model/hf.h"
 #include "engine/serve/serve.h"
 
 #define MANIFEST_MODELS_MAX  256
@@ -24,9 +26,16 @@
 
 static int        manifest_names(conn_t *c, json_t *m, entry_t *e);
 static version_t *manifest_entry(conn_t *c, json_t *m, entry_t *e);
+static int        manifest_options(json_t *options, version_t *want, char *err);
 static version_t *manifest_version(serve_t *s, const char *weights,
-                                   uint32_t context, char *err);
-static int        manifest_open(serve_t *s, const char *path, char *err);
+                                   version_t *want, char *err);
+static void       manifest_drop(version_t *want);
+static int  manifest_find(serve_t *s, const char *weights, version_t *want,
+                          char *err);
+static int  manifest_folder(const char *weights, version_t *want, char *err);
+static void manifest_ident(const struct stat *st, uint8_t ident[16]);
+static int  manifest_open(serve_t *s, const char *path, version_t *want,
+                          char *err);
 
 
 /* 0; or -errno with a line in err[K_ERR_MAX]: no name is known then. */
@@ -156,11 +165,11 @@ manifest_entry(conn_t *c, json_t *m, entry_t *e)
 {
     const char *weights;
     json_int_t  context = 0;
-    json_t     *ctx, *options;
+    version_t   want = {.fd = -1, .root = -1};
+    json_t     *ctx;
 
     weights = json_string_value(json_object_get(m, "weights"));
     ctx = json_object_get(m, "context");
-    options = json_object_get(m, "options");
 
     if (weights == NULL || *weights == '\0') {
         snprintf(e->error, K_ERR_MAX, "it names no weights");
@@ -177,65 +186,77 @@ manifest_entry(conn_t *c, json_t *m, entry_t *e)
         return NULL;
     }
 
-    if (json_object_size(options)) {
-        snprintf(e->error, K_ERR_MAX, "option \"%.64s\" is not known",
-                 json_object_iter_key(json_object_iter(options)));
+    want.context = (uint32_t) context;
+
+    if (manifest_options(json_object_get(m, "options"), &want, e->error) < 0) {
         return NULL;
     }
 
-    return manifest_version(c->serve, weights, (uint32_t) context, e->error);
+    return manifest_version(c->serve, weights, &want, e->error);
 }
 
 
-/* The version of that file with those options: a known one, or a new one. */
+static int
+manifest_options(json_t *options, version_t *want, char *err)
+{
+    const char *key, *s;
+    json_t     *value;
+
+    json_object_foreach(options, key, value)
+    {
+        if (strcmp(key, "quant") != 0) {
+            snprintf(err, K_ERR_MAX, "option \"%.64s\" is not known", key);
+            return -EINVAL;
+        }
+
+        s = json_string_value(value);
+
+        if (s == NULL || quant_of(s, strlen(s), &want->quant) < 0) {
+            snprintf(err, K_ERR_MAX,
+                     "option \"quant\" is %.32s, not q8_0 or q4_k",
+                     s ? s : "no string");
+            return -EINVAL;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * The version of that file or folder with those options: a known one, or a
+ * new one.
+ */
 
 static version_t *
-manifest_version(serve_t *s, const char *weights, uint32_t context, char *err)
+manifest_version(serve_t *s, const char *weights, version_t *want, char *err)
 {
-    struct stat st;
-    version_t  *v;
-    int64_t     mtime;
-    int         fd;
+    version_t *v;
 
-    fd = manifest_open(s, weights, err);
-    if (fd < 0) {
+    if (manifest_find(s, weights, want, err) < 0) {
+        manifest_drop(want);
         return NULL;
     }
-
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        snprintf(err, K_ERR_MAX, "%s is not a regular file", weights);
-        close(fd);
-        return NULL;
-    }
-
-    mtime = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
 
     for (v = s->versions; v; v = v->next) {
-        if (v->dev == st.st_dev && v->ino == st.st_ino && v->size == st.st_size
-            && v->mtime_ns == mtime && v->context == context && !v->removing
-            && atomic_load(&v->state) != VERSION_FAILED) {
-            close(fd);
+        if (memcmp(v->ident, want->ident, sizeof(v->ident)) == 0
+            && v->context == want->context && v->quant == want->quant
+            && !v->removing && atomic_load(&v->state) != VERSION_FAILED) {
+            manifest_drop(want);
             return v;
         }
     }
 
-    v = calloc(1, sizeof(version_t));
-    if (v == NULL || (v->weights = strdup(weights)) == NULL) {
+    v = malloc(sizeof(version_t));
+    if (v == NULL || (want->weights = strdup(weights)) == NULL) {
         snprintf(err, K_ERR_MAX, "no memory");
         free(v);
-        close(fd);
+        manifest_drop(want);
         return NULL;
     }
 
+    *v = *want;
     v->serve = s;
-    v->fd = fd;
-    v->dev = st.st_dev;
-    v->ino = st.st_ino;
-    v->size = st.st_size;
-    v->mtime_ns = mtime;
-    v->created = st.st_mtim.tv_sec;
-    v->context = context;
-
     v->next = s->versions;
     s->versions = v;
 
@@ -250,16 +271,109 @@ manifest_version(serve_t *s, const char *weights, uint32_t context, char *err)
 }
 
 
-/* Below --model-root, whatever links and dots say. */
+static void
+manifest_drop(version_t *want)
+{
+    if (want->fd >= 0) {
+        close(want->fd);
+    }
+
+    if (want->root >= 0) {
+        close(want->root);
+    }
+
+    free(want->path);
+}
+
+
+/* Opens it, and fills what tells it from others. */
 
 static int
-manifest_open(serve_t *s, const char *path, char *err)
+manifest_find(serve_t *s, const char *weights, version_t *want, char *err)
+{
+    struct stat st;
+
+    want->fd = manifest_open(s, weights, want, err);
+    if (want->fd < 0) {
+        return want->fd;
+    }
+
+    if (fstat(want->fd, &st) < 0) {
+        snprintf(err, K_ERR_MAX, "%s: %s", weights, strerror(errno));
+        return -EINVAL;
+    }
+
+    if (S_ISDIR(st.st_mode)) {
+        return manifest_folder(weights, want, err);
+    }
+
+    if (!S_ISREG(st.st_mode)) {
+        snprintf(err, K_ERR_MAX, "%s is neither a file nor a folder", weights);
+        return -EINVAL;
+    }
+
+    close(want->root);
+    want->root = -1;
+    want->size = (uint64_t) st.st_size;
+    want->created = st.st_mtim.tv_sec;
+    manifest_ident(&st, want->ident);
+
+    return 0;
+}
+
+
+static int
+manifest_folder(const char *weights, version_t *want, char *err)
+{
+    hf_identity_t id;
+    hf_dir_t      dir = {.root = want->root, .path = want->path};
+    char          why[K_ERR_MAX / 2];
+    int           rc;
+
+    close(want->fd);
+    want->fd = -1;
+
+    rc = hf_identity(&dir, &id, why, sizeof(why));
+    if (rc < 0) {
+        snprintf(err, K_ERR_MAX, "%s: %s", weights, why);
+        return rc;
+    }
+
+    memcpy(want->ident, id.ident, sizeof(want->ident));
+    want->size = id.weight_bytes;
+    want->created = id.mtime;
+
+    return 0;
+}
+
+
+static void
+manifest_ident(const struct stat *st, uint8_t ident[16])
+{
+    uint64_t v[] = {st->st_dev, st->st_ino, (uint64_t) st->st_size,
+                    (uint64_t) st->st_mtim.tv_sec,
+                    (uint64_t) st->st_mtim.tv_nsec};
+
+    XXH128_canonical_t canon;
+
+    XXH128_canonicalFromHash(&canon, XXH3_128bits(v, sizeof(v)));
+    memcpy(ident, &canon, sizeof(canon));
+}
+
+
+/*
+ * Below --model-root, whatever links and dots say: a descriptor.  want->root
+ * and ->path are where it lies, for what lies beside or in it.
+ */
+
+static int
+manifest_open(serve_t *s, const char *path, version_t *want, char *err)
 {
     struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
                            .resolve = RESOLVE_BENEATH};
     const char     *rel = path, *root = s->opt.model_root;
     size_t          n = strlen(root);
-    int             dir, fd;
+    int             fd;
 
     while (n > 1 && root[n - 1] == '/') {
         n--;
@@ -271,26 +385,34 @@ manifest_open(serve_t *s, const char *path, char *err)
         while (*rel == '/') {
             rel++;
         }
+
+    } else if (strcmp(path, root) == 0) {
+        rel = ".";
     }
 
-    dir = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0) {
+    rel = *rel ? rel : ".";
+
+    want->path = strdup(rel);
+    if (want->path == NULL) {
+        snprintf(err, K_ERR_MAX, "no memory");
+        return -ENOMEM;
+    }
+
+    want->root = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (want->root < 0) {
         snprintf(err, K_ERR_MAX, "--model-root %s: %s", root, strerror(errno));
         return -errno;
     }
 
-    fd = (int) syscall(SYS_openat2, dir, rel, &how, sizeof(how));
+    fd = (int) syscall(SYS_openat2, want->root, rel, &how, sizeof(how));
     if (fd < 0) {
         int rc = -errno;
 
         snprintf(err, K_ERR_MAX, "%s below %s: %s%s", path, root,
                  strerror(errno),
                  errno == EXDEV ? " (it must lie below --model-root)" : "");
-        close(dir);
         return rc;
     }
-
-    close(dir);
 
     return fd;
 }

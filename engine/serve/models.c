@@ -2,7 +2,8 @@
  * The manifest made true: which names a connection has, which weight files
  * they mean, and which of their versions answers now.
  *
- * A version is a file's identity (device, inode, size, time) and its options.
+ * A version is a file's identity (device, inode, size, time), or that of a
+ * folder's files, and its options.
  * A name's entry has the version that it wants and the one that serves it;
  * until the wanted one is ready, or if it fails, the previous one goes on.
  * Versions that nobody names stay for --model-linger.
@@ -369,11 +370,17 @@ models_free_version(version_t *v)
     model_free(v->model);
     vocab_close(&v->vocab);
     chat_template_free(v->template);
+    chat_template_free(v->template_tools);
 
     if (v->fd >= 0) {
         close(v->fd);
     }
 
+    if (v->root >= 0) {
+        close(v->root);
+    }
+
+    free(v->path);
     free(v->weights);
     free(v);
 }

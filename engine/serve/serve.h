@@ -34,6 +34,7 @@
 #include "engine/ipc/conn.h"
 #include "engine/ipc/record.h"
 #include "engine/sched/sched.h"
+#include "engine/serve/defaults.h"
 #include "engine/serve/vocab.h"
 
 /* epoll's data: a pointer to a connection, bit 0: its socket; or this. */
@@ -77,36 +78,39 @@ typedef struct {
 } serve_options_t;
 
 
-/* A loaded (or loading) weight file with its options: models.c. */
+/* A loaded (or loading) weight file or folder with its options: models.c. */
 
 enum { VERSION_LOADING = 0, VERSION_READY, VERSION_FAILED };
 
 struct version_s {
     version_t  *next;
     version_t  *mail_next;
-    char       *weights; /* as in the manifest */
-    dev_t       dev;
-    ino_t       ino;
-    off_t       size;
-    int64_t     mtime_ns;
-    int         fd; /* open until loaded */
+    char       *weights;   /* as in the manifest */
+    uint8_t     ident[16]; /* of its file, or its folder's files */
+    uint64_t    size;      /* bytes of weights */
+    int         fd;        /* the file, open until loaded; -1: a folder */
+    int         root;      /* the same of --model-root, for a folder */
+    char       *path;      /* of the folder, below it */
     uint32_t    context;
+    quant_t     quant;
     atomic_int  state;
     atomic_uint progress; /* 0..1000 */
     char        error[K_ERR_MAX];
     int64_t     created;
     model_t    *model;
     vocab_t     vocab;
+    defaults_t  defaults;
     chat_template_t *template;
-    char           template_error[256];
-    sched_model_t *handle;
-    char           fingerprint[36]; /* "fp_" and hexadecimal */
-    uint32_t       named;           /* connections that want it */
-    atomic_uint    refs;            /* requests, names, its loader */
-    uint64_t       linger_ns;       /* when it goes, if nobody names it */
-    int            removing;
-    atomic_int     gone; /* the step loop has let go of it */
-    serve_t       *serve;
+    chat_template_t *template_tools; /* for requests with tools, or NULL */
+    char             template_error[256];
+    sched_model_t   *handle;
+    char             fingerprint[36]; /* "fp_" and hexadecimal */
+    uint32_t         named;           /* connections that want it */
+    atomic_uint      refs;            /* requests, names, its loader */
+    uint64_t         linger_ns;       /* when it goes, if nobody names it */
+    int              removing;
+    atomic_int       gone; /* the step loop has let go of it */
+    serve_t         *serve;
 };
 
 
@@ -172,7 +176,7 @@ typedef struct {
     int32_t     *ids;   /* all that were generated */
     uint32_t     cap_ids;
     uint32_t     generated;
-    uint32_t     prompt_seen; /* echo with logprobs */
+    uint32_t     prompt_seen; /* echo with logprobs: tokens shown */
     int          finished;
 } choice_t;
 

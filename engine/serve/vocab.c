@@ -4,6 +4,7 @@
  * Runs on a loader thread; what it makes is immutable.
  */
 
+#include "engine/base.h"
 #include "engine/serve/vocab.h"
 
 #include <errno.h>
@@ -20,7 +21,9 @@ typedef struct {
     gguf_str_t *tokens;
     gguf_str_t *merges;
     int32_t    *types;
+    float      *scores;
     uint8_t    *protect;
+    uint8_t    *strips;
 } vocab_arrays_t;
 
 
@@ -130,6 +133,11 @@ static int     vocab_read_arrays(const gguf_t *g, text_vocab_t *v,
                                  vocab_arrays_t *a, char *err, size_t err_size);
 static int     vocab_read_flags(const gguf_t *g, text_vocab_t *v, char *err,
                                 size_t err_size);
+static int     vocab_read_spaces(const gguf_t *g, text_vocab_t *v, char *err,
+                                 size_t err_size);
+static int     vocab_read_strips(const gguf_t *g, const char *key, int flag,
+                                 text_vocab_t *v, vocab_arrays_t *a, char *err,
+                                 size_t err_size);
 static void    vocab_free_arrays(vocab_arrays_t *a);
 static bool    vocab_is_protected(const gguf_str_t *s);
 static void    vocab_find_eog(const gguf_t *g, vocab_t *v);
@@ -201,8 +209,9 @@ static int
 vocab_read(const gguf_t *g, text_vocab_t *v, vocab_arrays_t *a, char *err,
            size_t err_size)
 {
-    gguf_str_t s;
-    int        rc;
+    vocab_pre_t pre;
+    gguf_str_t  s;
+    int         rc;
 
     if (gguf_get_str(g, "tokenizer.ggml.model", &s) != 0) {
         return vocab_fail(err, err_size, -ENOTSUP,
@@ -219,11 +228,22 @@ vocab_read(const gguf_t *g, text_vocab_t *v, vocab_arrays_t *a, char *err,
 
     /* Without one, the tokenizer refuses the name "(none)" if it needs one. */
 
-    v->pre = rc == 0 ? (text_str_t){s.data, s.len} : (text_str_t){"(none)", 6};
+    s = rc == 0 ? s : (gguf_str_t){"(none)", 6};
 
-    rc = vocab_read_flags(g, v, err, err_size);
+    LLM_TRY(vocab_pre_read(s, &pre, err, err_size));
+    LLM_TRY(vocab_read_flags(g, v, err, err_size));
 
-    return rc != 0 ? rc : vocab_read_arrays(g, v, a, err, err_size);
+    v->pre = (text_str_t){pre.name.data, pre.name.len};
+    v->nfc = pre.nfc;
+    v->ignore_merges = pre.ignore_merges;
+
+    LLM_TRY(vocab_read_spaces(g, v, err, err_size));
+    LLM_TRY(vocab_read_arrays(g, v, a, err, err_size));
+    LLM_TRY(vocab_read_strips(g, "tokenizer.ggml.lstrip", TEXT_LSTRIP, v, a,
+                              err, err_size));
+
+    return vocab_read_strips(g, "tokenizer.ggml.rstrip", TEXT_RSTRIP, v, a, err,
+                             err_size);
 }
 
 
@@ -267,15 +287,35 @@ vocab_read_arrays(const gguf_t *g, text_vocab_t *v, vocab_arrays_t *a,
                           "bad tokenizer.ggml.token_type");
     }
 
-    for (i = 0; t == n && i < (size_t) n; i++) {
+    if (t != n) {
+        free(a->types);
+        a->types = NULL;
+    }
+
+    for (i = 0; a->types && i < (size_t) n; i++) {
         if (a->types[i] == TEXT_USER_DEFINED) {
             a->protect[i] = vocab_is_protected(&a->tokens[i]);
         }
     }
 
+    t = gguf_get_arr_f32(g, "tokenizer.ggml.scores", NULL, 0);
+
+    if (t == n) {
+        a->scores = malloc((size_t) n * sizeof(float));
+        if (a->scores == NULL) {
+            return vocab_fail(err, err_size, -ENOMEM, "no memory");
+        }
+
+        gguf_get_arr_f32(g, "tokenizer.ggml.scores", a->scores, (size_t) n);
+
+    } else if (t != -ENOENT) {
+        return vocab_fail(err, err_size, -EINVAL, "bad tokenizer.ggml.scores");
+    }
+
+    v->scores = a->scores;
     v->n_tokens = (size_t) n;
     v->tokens = (const text_str_t *) a->tokens;
-    v->types = t == n ? a->types : NULL;
+    v->types = a->types;
     v->protect = a->protect;
     v->n_merges = (size_t) m;
     v->merges = (const text_str_t *) a->merges;
@@ -298,8 +338,13 @@ vocab_read_flags(const gguf_t *g, text_vocab_t *v, char *err, size_t err_size)
         {"tokenizer.ggml.padding_token_id", &v->pad},
     };
     size_t i;
-    bool   bos;
+    bool   bos, spm;
     int    rc;
+
+    /* What is left out means SentencePiece's defaults, for its kind. */
+
+    spm = v->model.len == 5 && memcmp(v->model.data, "llama", 5) == 0;
+    v->add_space_prefix = spm;
 
     for (i = 0; i < VOCAB_COUNT(ids); i++) {
         *ids[i].id = -1;
@@ -307,6 +352,12 @@ vocab_read_flags(const gguf_t *g, text_vocab_t *v, char *err, size_t err_size)
         if (gguf_get_i32(g, ids[i].key, ids[i].id) == -EINVAL) {
             return vocab_fail(err, err_size, -EINVAL, ids[i].key);
         }
+    }
+
+    if (spm) {
+        v->unk = v->unk < 0 ? 0 : v->unk;
+        v->bos = v->bos < 0 ? 1 : v->bos;
+        v->eos = v->eos < 0 ? 2 : v->eos;
     }
 
     rc = gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &bos);
@@ -325,12 +376,104 @@ vocab_read_flags(const gguf_t *g, text_vocab_t *v, char *err, size_t err_size)
 }
 
 
+/*
+ * Where SentencePiece's spaces come and go.  GGUF says whether there is a
+ * prefix; which texts get it, a Hugging Face folder only.
+ */
+static int
+vocab_read_spaces(const gguf_t *g, text_vocab_t *v, char *err, size_t err_size)
+{
+    static const struct {
+        const char *name;
+        int         prefix;
+    } forms[] = {{"each", TEXT_PREFIX_EACH},
+                 {"first", TEXT_PREFIX_FIRST},
+                 {"blank", TEXT_PREFIX_BLANK}};
+    gguf_str_t s;
+    size_t     i;
+    int        rc;
+
+    if (gguf_get_bool(g, "tokenizer.ggml.remove_extra_whitespaces",
+                      &v->remove_extra_whitespaces)
+        == -EINVAL) {
+        return vocab_fail(err, err_size, -EINVAL,
+                          "bad tokenizer.ggml.remove_extra_whitespaces");
+    }
+
+    rc = gguf_get_str(g, "tokenizer.ggml.space_prefix", &s);
+    if (rc == -ENOENT) {
+        return 0;
+    }
+
+    for (i = 0; rc == 0 && i < VOCAB_COUNT(forms); i++) {
+        if (s.len == strlen(forms[i].name)
+            && memcmp(s.data, forms[i].name, s.len) == 0) {
+            v->prefix = forms[i].prefix;
+            return 0;
+        }
+    }
+
+    return vocab_fail(err, err_size, -EINVAL,
+                      "bad tokenizer.ggml.space_prefix");
+}
+
+
+/* The tokens of a list take the blanks on one side. */
+static int
+vocab_read_strips(const gguf_t *g, const char *key, int flag, text_vocab_t *v,
+                  vocab_arrays_t *a, char *err, size_t err_size)
+{
+    ssize_t  n = gguf_get_arr_i32(g, key, NULL, 0);
+    int32_t *ids;
+    ssize_t  i;
+    int      rc = 0;
+
+    if (n == -ENOENT) {
+        return 0;
+    }
+
+    if (n < 0 || (size_t) n > v->n_tokens) {
+        return vocab_fail(err, err_size, -EINVAL, key);
+    }
+
+    ids = malloc(((size_t) n + 1) * sizeof(int32_t));
+
+    if (a->strips == NULL) {
+        a->strips = calloc(v->n_tokens, 1);
+        v->strips = a->strips;
+    }
+
+    if (ids == NULL || a->strips == NULL) {
+        free(ids);
+        return vocab_fail(err, err_size, -ENOMEM, "no memory");
+    }
+
+    if (gguf_get_arr_i32(g, key, ids, (size_t) n) != n) {
+        rc = -EINVAL;
+    }
+
+    for (i = 0; rc == 0 && i < n; i++) {
+        if (ids[i] < 0 || (size_t) ids[i] >= v->n_tokens) {
+            rc = -EINVAL;
+        } else {
+            a->strips[ids[i]] |= (uint8_t) flag;
+        }
+    }
+
+    free(ids);
+
+    return rc == 0 ? 0 : vocab_fail(err, err_size, rc, key);
+}
+
+
 static void
 vocab_free_arrays(vocab_arrays_t *a)
 {
     free(a->tokens);
     free(a->types);
+    free(a->scores);
     free(a->protect);
+    free(a->strips);
     free(a->merges);
 }
 
@@ -351,13 +494,16 @@ vocab_is_protected(const gguf_str_t *s)
 static void
 vocab_find_eog(const gguf_t *g, vocab_t *v)
 {
-    int32_t eom;
+    int32_t ids[VOCAB_MAX_EOG], eom;
+    ssize_t n;
     size_t  i;
 
-    for (i = 0; i < VOCAB_COUNT(vocab_eog); i++) {
-        if (!vocab_not_here(v, vocab_eog[i])) {
-            vocab_add_eog(v, vocab_find(v, vocab_eog[i]));
-        }
+    /* Those that the file names come first: the list has an end. */
+
+    n = gguf_get_arr_i32(g, "tokenizer.ggml.eos_token_ids", ids, VOCAB_MAX_EOG);
+
+    for (i = 0; n > 0 && i < (size_t) n && i < VOCAB_MAX_EOG; i++) {
+        vocab_add_eog(v, ids[i]);
     }
 
     vocab_add_eog(v, text_eos(v->tokenizer));
@@ -365,6 +511,12 @@ vocab_find_eog(const gguf_t *g, vocab_t *v)
 
     if (gguf_get_i32(g, "tokenizer.ggml.eom_token_id", &eom) == 0) {
         vocab_add_eog(v, eom);
+    }
+
+    for (i = 0; i < VOCAB_COUNT(vocab_eog); i++) {
+        if (!vocab_not_here(v, vocab_eog[i])) {
+            vocab_add_eog(v, vocab_find(v, vocab_eog[i]));
+        }
     }
 }
 

@@ -20,8 +20,9 @@ typedef struct {
     text_tokenizer_t *tokenizer; /* owned */
 
     /*
-     * End of generation: the file's eos, eot and eom, and control tokens that
-     * by their spelling end a turn in the known model families.  Ascending.
+     * End of generation: the file's eos (all of eos_token_ids), eot and eom,
+     * and control tokens that by their spelling end a turn in the known model
+     * families.  Ascending.
      */
     int32_t eog[VOCAB_MAX_EOG];
     size_t  n_eog;
@@ -42,6 +43,21 @@ void vocab_close(vocab_t *v);
 
 /* Whether the token ends a generation. */
 bool vocab_is_eog(const vocab_t *v, int32_t id);
+
+
+/* What a tokenizer.ggml.pre means; -1: what the name's family does. */
+typedef struct {
+    gguf_str_t name; /* borrowed, or static */
+    int        nfc;
+    int        ignore_merges;
+} vocab_pre_t;
+
+/*
+ * A name is itself; "json:..." (of a Hugging Face folder) becomes one.  0, or
+ * -ENOTSUP (nothing that we know), -EINVAL, with a line in err.
+ */
+int vocab_pre_read(gguf_str_t pre, vocab_pre_t *out, char *err,
+                   size_t err_size);
 
 
 #endif /* LLM_VOCAB_H */

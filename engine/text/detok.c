@@ -129,6 +129,22 @@ text_utf8_bad_at(const char *p, size_t len)
 }
 
 
+size_t
+text_utf8_char(const char *p, size_t len)
+{
+    bool partial;
+
+    return text_utf8_step((const uint8_t *) p, len, &partial);
+}
+
+
+size_t
+text_utf8_part(const char *p, size_t len)
+{
+    return text_utf8_bad((const uint8_t *) p, len);
+}
+
+
 ssize_t
 text_detok_feed(text_detok_t *d, const char *bytes, size_t len, char *out,
                 size_t cap)

@@ -10,9 +10,14 @@
  *
  * Text that is not UTF-8 is cut first: each run of ill-formed bytes is a word.
  *
- * Known differences: families whose original normalises text first (NFC:
- * qwen2, command-r, mpt) are given text as it is; and the original of falcon
- * knows punctuation as of Unicode 8 only.
+ * The falcons cut numbers last, in the byte-to-unicode spelling of GPT-2: there
+ * the bytes B2, B3, B9, BC to BE are digits too, wherever they stand.
+ *
+ * NFC.  The tokenizer.json of these families has the normaliser: qwen2 (Qwen
+ * 1.5 to 3; transformers' class for them, too), qwen35 (Qwen 3.5, the same),
+ * deepseek-r1-qwen (DeepSeek's distilled Qwen 2.5, with that one's), command-r
+ * (Cohere's class), mpt and olmo (GPT-NeoX's).  Those of llama-bpe, gpt-4o,
+ * tekken, smollm, gpt-2 have none.
  *
  * Compiled patterns are immutable; any thread may split, with its scratch.
  */
@@ -98,111 +103,147 @@ typedef struct {
     const char *stages[TEXT_MAX_STAGES];
     bool        ignores_merges;
     bool        adds_bos;
+    int         numbers; /* PRE_*: how bytes are cut last */
 } pre_family_t;
 
 
-static const pre_family_t pre_gpt2 = {{GPT2}, false, false};
+enum {
+    PRE_RUNS = 1, /* each run of number bytes, in threes where it is ASCII */
+    PRE_SINGLE,   /* each number byte */
+};
 
-static const pre_family_t pre_smollm = {{"\\p{N}", GPT2}, false, false};
+
+static const pre_family_t pre_gpt2 = {{GPT2}, false, false, 0};
+
+static const pre_family_t pre_smollm = {{"\\p{N}", GPT2}, false, false, 0};
+
+/* Unicode 8's punctuation, which the falcons' original knows, and ASCII's. */
+#define PUNCTUATION                                                            \
+    "(?:(?!["                                                                  \
+    "\\x{61d}\\x{9fd}\\x{a76}\\x{c77}\\x{c84}\\x{1b7d}\\x{1b7e}"               \
+    "\\x{2e43}-\\x{2e5d}\\x{10ead}\\x{10f55}-\\x{10f59}"                       \
+    "\\x{10f86}-\\x{10f89}\\x{1144b}-\\x{1144f}\\x{1145a}-\\x{1145d}"          \
+    "\\x{11660}-\\x{1166c}\\x{116b9}\\x{1183b}\\x{11944}-\\x{11946}"           \
+    "\\x{119e2}\\x{11a3f}-\\x{11a46}\\x{11a9a}-\\x{11aa2}"                     \
+    "\\x{11c41}-\\x{11c45}\\x{11c70}\\x{11c71}\\x{11ef7}\\x{11ef8}"            \
+    "\\x{11fff}\\x{12ff1}\\x{12ff2}\\x{16e97}-\\x{16e9a}\\x{16fe2}"            \
+    "\\x{1e95e}\\x{1e95f}])[\\p{P}$+<=>^~|`\\x{166d}\\x{111c9}])++"
 
 static const pre_family_t pre_falcon = {
-    {"[\\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]"}, false, false};
+    {PUNCTUATION, GPT2}, false, false, PRE_RUNS};
+
+static const pre_family_t pre_falcon3 = {
+    {PUNCTUATION, GPT2}, true, true, PRE_SINGLE};
+
+static const pre_family_t pre_falcon_h1 = {
+    {PUNCTUATION, CASED("", "\\p{N}")}, true, true, 0};
 
 static const pre_family_t pre_deepseek_coder = {
-    {"[\\r\\n]", S "?\\p{L}+", S "?\\p{P}+", CJK, "\\p{N}"}, false, false};
+    {"[\\r\\n]", S "?\\p{L}+", S "?\\p{P}+", CJK, "\\p{N}"}, false, false, 0};
 
 static const pre_family_t pre_deepseek_llm = {
     {"[\\r\\n]", S "?[" DEEPSEEK_LETTERS "]+", S "?[" DEEPSEEK_MARKS "]+",
      "(?<!" S ")" S "+\\z", CJK, "\\p{N}"},
     false,
-    false};
+    false,
+    0};
 
 static const pre_family_t pre_deepseek3 = {
     {"\\p{N}{1,3}",
      "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+", DEEPSEEK3},
     false,
-    false};
+    false,
+    0};
 
-static const pre_family_t pre_llama3 = {{LLAMA3("\\p{N}{1,3}")}, true, true};
+static const pre_family_t pre_llama3 = {{LLAMA3("\\p{N}{1,3}")}, true, true, 0};
 
-static const pre_family_t pre_dbrx = {{LLAMA3("\\p{N}{1,3}")}, false, false};
+static const pre_family_t pre_dbrx = {{LLAMA3("\\p{N}{1,3}")}, false, false, 0};
 
-static const pre_family_t pre_qwen2 = {{LLAMA3("\\p{N}")}, false, false};
+static const pre_family_t pre_qwen2 = {{LLAMA3("\\p{N}")}, false, false, 0};
 
-static const pre_family_t pre_qwen35 = {{QWEN35}, false, false};
+static const pre_family_t pre_qwen35 = {{QWEN35}, false, false, 0};
 
-static const pre_family_t pre_gpt4o = {{CASED(SHORT "?", "\\p{N}{1,3}")},
-                                       false,
-                                       false};
+static const pre_family_t pre_gpt4o = {
+    {CASED(SHORT "?", "\\p{N}{1,3}")}, false, false, 0};
 
-static const pre_family_t pre_tekken = {{CASED("", "\\p{N}")}, true, false};
+static const pre_family_t pre_tekken = {{CASED("", "\\p{N}")}, true, false, 0};
 
 
 /* GGUF's tokenizer.ggml.pre to its family. */
-static const struct {
+typedef struct {
     const char         *name;
     const pre_family_t *family;
-} pre_names[] = {
-    {"gpt-2", &pre_gpt2},
-    {"phi-2", &pre_gpt2},
-    {"mpt", &pre_gpt2},
-    {"olmo", &pre_gpt2},
-    {"exaone4", &pre_gpt2},
-    {"smollm", &pre_smollm},
-    {"starcoder", &pre_smollm},
-    {"refact", &pre_smollm},
-    {"command-r", &pre_smollm},
-    {"codeshell", &pre_smollm},
-    {"exaone", &pre_smollm},
-    {"minerva-7b", &pre_smollm},
-    {"falcon", &pre_falcon},
-    {"deepseek-coder", &pre_deepseek_coder},
-    {"deepseek-llm", &pre_deepseek_llm},
-    {"deepseek-v3", &pre_deepseek3},
-    {"llama-bpe", &pre_llama3},
-    {"llama3", &pre_llama3},
-    {"llama-v3", &pre_llama3},
-    {"falcon3", &pre_llama3},
-    {"lfm2", &pre_llama3},
-    {"dbrx", &pre_dbrx},
-    {"smaug-bpe", &pre_dbrx},
-    {"qwen2", &pre_qwen2},
-    {"deepseek-r1-qwen", &pre_qwen2},
-    {"stablelm2", &pre_qwen2},
-    {"megrez", &pre_qwen2},
-    {"hunyuan", &pre_qwen2},
-    {"qwen35", &pre_qwen35},
-    {"gpt-4o", &pre_gpt4o},
-    {"llama4", &pre_gpt4o},
-    {"tekken", &pre_tekken},
+    bool                nfc;
+} pre_name_t;
+
+
+static const pre_name_t pre_names[] = {
+    {"gpt-2", &pre_gpt2, false},
+    {"phi-2", &pre_gpt2, false},
+    {"mpt", &pre_gpt2, true},
+    {"olmo", &pre_gpt2, true},
+    {"exaone4", &pre_gpt2, false},
+    {"granite-docling", &pre_gpt2, false},
+    {"smollm", &pre_smollm, false},
+    {"starcoder", &pre_smollm, false},
+    {"refact", &pre_smollm, false},
+    {"command-r", &pre_smollm, true},
+    {"codeshell", &pre_smollm, false},
+    {"exaone", &pre_smollm, false},
+    {"minerva-7b", &pre_smollm, false},
+    {"falcon", &pre_falcon, false},
+    {"deepseek-coder", &pre_deepseek_coder, false},
+    {"deepseek-llm", &pre_deepseek_llm, false},
+    {"deepseek-v3", &pre_deepseek3, false},
+    {"llama-bpe", &pre_llama3, false},
+    {"llama3", &pre_llama3, false},
+    {"llama-v3", &pre_llama3, false},
+    {"falcon3", &pre_falcon3, false},
+    {"falcon-h1", &pre_falcon_h1, false},
+    {"lfm2", &pre_llama3, false},
+    {"dbrx", &pre_dbrx, false},
+    {"smaug-bpe", &pre_dbrx, false},
+    {"qwen2", &pre_qwen2, true},
+    {"deepseek-r1-qwen", &pre_qwen2, true},
+    {"stablelm2", &pre_qwen2, false},
+    {"megrez", &pre_qwen2, false},
+    {"hunyuan", &pre_qwen2, false},
+    {"qwen35", &pre_qwen35, true},
+    {"gpt-4o", &pre_gpt4o, false},
+    {"llama4", &pre_gpt4o, false},
+    {"tekken", &pre_tekken, false},
 };
 
 
 struct text_pre_s {
     const pre_family_t *family;
+    bool                nfc;
     size_t              n;
     pcre2_code         *code[TEXT_MAX_STAGES];
     bool                jit[TEXT_MAX_STAGES];
 };
 
 
-static const pre_family_t *pre_find(text_str_t name);
-static int                 pre_compile(text_pre_t *pre, const char *pattern);
-static int pre_stage(const text_pre_t *pre, size_t stage, const char *p,
-                     size_t len, text_enc_t *e);
-static int pre_match(const text_pre_t *pre, size_t stage, const char *p,
-                     size_t len, size_t at, text_enc_t *e);
+static const pre_name_t *pre_find(text_str_t name);
+static int               pre_compile(text_pre_t *pre, const char *pattern);
+static int    pre_stage(const text_pre_t *pre, size_t stage, const char *p,
+                        size_t len, text_enc_t *e);
+static int    pre_numbers(int how, const char *p, size_t len, text_enc_t *e);
+static size_t pre_number(int how, const char *p, size_t len);
+static int    pre_match(const text_pre_t *pre, size_t stage, const char *p,
+                        size_t len, size_t at, text_enc_t *e);
 
 
 int
 text_pre_new(text_str_t name, text_pre_t **out_new, char *err, size_t err_size)
 {
     const pre_family_t *family;
+    const pre_name_t   *found;
     text_pre_t         *pre;
     size_t              i;
 
-    family = pre_find(name);
-    if (family == NULL) {
+    found = pre_find(name);
+    if (found == NULL) {
         return text_fail(err, err_size, -ENOTSUP,
                          "pre-tokenizer '%.*s' is not supported",
                          (int) (name.len < 64 ? name.len : 64), name.data);
@@ -213,7 +254,9 @@ text_pre_new(text_str_t name, text_pre_t **out_new, char *err, size_t err_size)
         return text_fail(err, err_size, -ENOMEM, "no memory");
     }
 
+    family = found->family;
     pre->family = family;
+    pre->nfc = found->nfc;
 
     for (i = 0; i < TEXT_MAX_STAGES && family->stages[i] != NULL; i++) {
         if (pre_compile(pre, family->stages[i]) != 0) {
@@ -261,7 +304,14 @@ text_pre_adds_bos(const text_pre_t *pre)
 }
 
 
-static const pre_family_t *
+bool
+text_pre_is_nfc(const text_pre_t *pre)
+{
+    return pre->nfc;
+}
+
+
+static const pre_name_t *
 pre_find(text_str_t name)
 {
     size_t i;
@@ -269,7 +319,7 @@ pre_find(text_str_t name)
     for (i = 0; i < sizeof(pre_names) / sizeof(pre_names[0]); i++) {
         if (strlen(pre_names[i].name) == name.len
             && memcmp(pre_names[i].name, name.data, name.len) == 0) {
-            return pre_names[i].family;
+            return &pre_names[i];
         }
     }
 
@@ -348,7 +398,9 @@ pre_stage(const text_pre_t *pre, size_t stage, const char *p, size_t len,
     int               rc;
 
     if (stage == pre->n) {
-        return e->word(e, p, len);
+        return pre->family->numbers
+                   ? pre_numbers(pre->family->numbers, p, len, e)
+                   : e->word(e, p, len);
     }
 
     at = 0;
@@ -384,6 +436,67 @@ pre_stage(const text_pre_t *pre, size_t stage, const char *p, size_t len,
     }
 
     return at < len ? pre_stage(pre, stage + 1, p + at, len - at, e) : 0;
+}
+
+
+static inline bool
+pre_is_number(char c)
+{
+    uint8_t u = (uint8_t) c;
+
+    return (u >= '0' && u <= '9') || u == 0xb2 || u == 0xb3 || u == 0xb9
+           || (u >= 0xbc && u <= 0xbe);
+}
+
+
+/* Words of number bytes, and what lies between them. */
+static int
+pre_numbers(int how, const char *p, size_t len, text_enc_t *e)
+{
+    size_t i, n;
+    int    rc;
+
+    while (len > 0) {
+        for (i = 0; i < len && !pre_is_number(p[i]); i++) {
+            /* void */
+        }
+
+        n = i > 0 ? i : pre_number(how, p, len);
+
+        rc = e->word(e, p, n);
+        if (rc != 0) {
+            return rc;
+        }
+
+        p += n;
+        len -= n;
+    }
+
+    return 0;
+}
+
+
+/* Length of the next word, where p begins with a number byte. */
+static size_t
+pre_number(int how, const char *p, size_t len)
+{
+    size_t i, digits;
+
+    if (how == PRE_SINGLE) {
+        return 1;
+    }
+
+    digits = 0;
+
+    for (i = 0; i < len && pre_is_number(p[i]); i++) {
+        digits = p[i] >= '0' && p[i] <= '9' ? digits + 1 : 0;
+
+        if (digits == 3) {
+            return i > 2 ? i - 2 : 3;
+        }
+    }
+
+    return i;
 }
 
 

@@ -55,24 +55,33 @@ text_scratch_new(void)
 void
 text_scratch_free(text_scratch_t *scratch_take)
 {
+    size_t i;
+
     if (scratch_take == NULL) {
         return;
+    }
+
+    for (i = 0; i < TEXT_ROOMS; i++) {
+        free(scratch_take->room[i].p);
     }
 
     pcre2_match_data_free(scratch_take->match);
     pcre2_match_context_free(scratch_take->mctx);
     pcre2_jit_stack_free(scratch_take->jstack);
-    free(scratch_take->buf);
     free(scratch_take);
 }
 
 
 void *
-text_scratch_get(text_scratch_t *scratch, size_t size)
+text_scratch_get(text_scratch_t *scratch, int room, size_t size)
 {
-    if (size > scratch->size) {
-        free(scratch->buf);
-        scratch->size = 0;
+    text_room_t *r;
+
+    r = &scratch->room[room];
+
+    if (size > r->size) {
+        free(r->p);
+        r->size = 0;
 
         /* Room to grow into, unless it will be let go anyway. */
 
@@ -80,24 +89,31 @@ text_scratch_get(text_scratch_t *scratch, size_t size)
             size += size / 2;
         }
 
-        scratch->buf = malloc(size);
-        if (scratch->buf == NULL) {
+        r->p = malloc(size);
+        if (r->p == NULL) {
             return NULL;
         }
 
-        scratch->size = size;
+        r->size = size;
     }
 
-    return scratch->buf;
+    return r->p;
 }
 
 
 void
 text_scratch_trim(text_scratch_t *scratch)
 {
-    if (scratch->size > TEXT_KEEP) {
-        free(scratch->buf);
-        scratch->buf = NULL;
-        scratch->size = 0;
+    text_room_t *r;
+    size_t       i;
+
+    for (i = 0; i < TEXT_ROOMS; i++) {
+        r = &scratch->room[i];
+
+        if (r->size > TEXT_KEEP) {
+            free(r->p);
+            r->p = NULL;
+            r->size = 0;
+        }
     }
 }

@@ -20,8 +20,22 @@ static int  text_check_vocab(const text_vocab_t *v, char *err, size_t err_size);
 static int  text_types(text_tokenizer_t *tok, const text_vocab_t *v, char *err,
                        size_t err_size);
 static bool text_is_pad(const text_str_t *s, size_t id);
-static int  text_encode_parts(const text_tokenizer_t *tok, const char *text,
-                              size_t len, const uint8_t *trusted, text_enc_t *e);
+static int  text_build_bpe(text_tokenizer_t *tok, const text_vocab_t *v,
+                           char *err, size_t err_size);
+static int  text_piece(text_enc_t *e, const char *p, size_t len, bool first);
+static size_t text_blanks_at(const char *p, size_t len);
+static size_t text_blanks_before(const char *p, size_t len);
+static size_t text_blank(const char *p, size_t len);
+static int    text_encode_parts(const text_tokenizer_t *tok, const char *text,
+                                size_t len, const uint8_t *trusted, text_enc_t *e);
+
+
+static inline bool
+text_kind_is(const text_vocab_t *v, const char *kind)
+{
+    return v->model.len == strlen(kind)
+           && memcmp(v->model.data, kind, v->model.len) == 0;
+}
 
 
 int
@@ -58,20 +72,21 @@ text_build(text_tokenizer_t *tok, const text_vocab_t *v, char *err,
 {
     int rc;
 
-    rc = text_pre_new(v->pre, &tok->pre, err, err_size);
-    if (rc != 0) {
-        return rc;
-    }
-
     tok->n_tokens = v->n_tokens;
     tok->off = calloc(v->n_tokens + 1, sizeof(uint32_t));
     tok->types = calloc(v->n_tokens, 1);
+    tok->strips = v->strips ? malloc(v->n_tokens) : NULL;
 
-    if (tok->off == NULL || tok->types == NULL) {
+    if (tok->off == NULL || tok->types == NULL
+        || (v->strips && tok->strips == NULL)) {
         return text_fail(err, err_size, -ENOMEM, "no memory");
     }
 
-    tok->add_bos = v->add_bos < 0 ? text_pre_adds_bos(tok->pre) : v->add_bos;
+    if (v->strips) {
+        memcpy(tok->strips, v->strips, v->n_tokens);
+    }
+
+    tok->add_bos = v->add_bos != 0;
     tok->add_eos = v->add_eos;
     tok->bos = v->bos;
     tok->eos = v->eos;
@@ -84,7 +99,45 @@ text_build(text_tokenizer_t *tok, const text_vocab_t *v, char *err,
         return rc;
     }
 
-    return text_bpe_build(tok, v, err, err_size);
+    if (text_kind_is(v, "llama")) {
+        return text_spm_build(tok, v, err, err_size);
+    }
+
+    return text_build_bpe(tok, v, err, err_size);
+}
+
+
+static int
+text_build_bpe(text_tokenizer_t *tok, const text_vocab_t *v, char *err,
+               size_t err_size)
+{
+    int rc;
+
+    if (v->add_space_prefix || v->remove_extra_whitespaces) {
+        return text_fail(err, err_size, -ENOTSUP,
+                         "byte-level BPE with %s is not supported",
+                         v->add_space_prefix ? "a space prefix"
+                                             : "whitespace removed");
+    }
+
+    rc = text_pre_new(v->pre, &tok->pre, err, err_size);
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (v->add_bos < 0) {
+        tok->add_bos = text_pre_adds_bos(tok->pre);
+    }
+
+    tok->ignore_merges = v->ignore_merges < 0
+                             ? text_pre_ignores_merges(tok->pre)
+                             : v->ignore_merges;
+
+    if (v->nfc < 0 ? text_pre_is_nfc(tok->pre) : v->nfc) {
+        rc = text_nfc_build(tok, err, err_size);
+    }
+
+    return rc != 0 ? rc : text_bpe_build(tok, v, err, err_size);
 }
 
 
@@ -94,7 +147,7 @@ text_check_vocab(const text_vocab_t *v, char *err, size_t err_size)
     const int32_t ids[] = {v->bos, v->eos, v->eot, v->unk, v->pad};
     size_t        i;
 
-    if (v->model.len != 4 || memcmp(v->model.data, "gpt2", 4) != 0) {
+    if (!text_kind_is(v, "gpt2") && !text_kind_is(v, "llama")) {
         return text_fail(err, err_size, -ENOTSUP,
                          "tokenizer model '%.*s' is not supported",
                          (int) (v->model.len < 64 ? v->model.len : 64),
@@ -104,11 +157,6 @@ text_check_vocab(const text_vocab_t *v, char *err, size_t err_size)
     if (v->n_tokens == 0 || v->n_tokens > TEXT_MAX_TOKENS
         || v->n_merges > 4 * (size_t) TEXT_MAX_TOKENS) {
         return text_fail(err, err_size, -EINVAL, "impossible vocabulary size");
-    }
-
-    if (v->add_space_prefix) {
-        return text_fail(err, err_size, -ENOTSUP,
-                         "byte-level BPE with a space prefix is not supported");
     }
 
     for (i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
@@ -138,7 +186,8 @@ text_types(text_tokenizer_t *tok, const text_vocab_t *v, char *err,
                              type);
         }
 
-        if (type == TEXT_USER_DEFINED && text_is_pad(&v->tokens[i], i)) {
+        if ((type == TEXT_USER_DEFINED || type == TEXT_UNKNOWN)
+            && text_is_pad(&v->tokens[i], i)) {
             type = TEXT_UNUSED;
         }
 
@@ -181,6 +230,8 @@ text_tokenizer_free(text_tokenizer_t *tok_take)
     free(tok_take->off);
     free(tok_take->bytes);
     free(tok_take->types);
+    free(tok_take->strips);
+    free(tok_take->active);
     free(tok_take->words);
     free(tok_take->merges);
     free(tok_take->nodes);
@@ -193,7 +244,7 @@ text_encode(const text_tokenizer_t *tok, const char *text, size_t len,
             const uint8_t *trusted, unsigned flags, int32_t *out, size_t cap,
             text_scratch_t *scratch)
 {
-    text_enc_t e = {tok, scratch, text_bpe_word, out, cap, 0};
+    text_enc_t e = {tok, scratch, text_bpe_word, out, cap, 0, SIZE_MAX};
     int        rc;
 
     if (len > TEXT_MAX_INPUT) {
@@ -204,7 +255,11 @@ text_encode(const text_tokenizer_t *tok, const char *text, size_t len,
         text_emit(&e, tok->bos);
     }
 
-    rc = text_encode_parts(tok, text, len, trusted, &e);
+    rc = tok->spm ? text_spm_spaces(scratch, &text, &len, &trusted) : 0;
+
+    if (rc == 0) {
+        rc = text_encode_parts(tok, text, len, trusted, &e);
+    }
 
     text_scratch_trim(scratch);
 
@@ -225,7 +280,7 @@ static int
 text_encode_parts(const text_tokenizer_t *tok, const char *text, size_t len,
                   const uint8_t *trusted, text_enc_t *e)
 {
-    size_t  i, start, n;
+    size_t  i, start, end, n;
     int32_t id;
     int     rc;
 
@@ -249,17 +304,158 @@ text_encode_parts(const text_tokenizer_t *tok, const char *text, size_t len,
             continue;
         }
 
-        rc = text_pre_split(tok->pre, text + start, i - start, e);
+        end = i;
+
+        if (tok->strips && (tok->strips[id] & TEXT_LSTRIP)) {
+            end -= text_blanks_before(text + start, i - start);
+        }
+
+        rc = text_piece(e, text + start, end - start, start == 0);
         if (rc != 0) {
             return rc;
         }
 
         text_emit(e, id);
         i += n;
+
+        if (tok->strips && (tok->strips[id] & TEXT_RSTRIP)) {
+            i += text_blanks_at(text + i, len - i);
+        }
+
         start = i;
     }
 
-    return text_pre_split(tok->pre, text + start, len - start, e);
+    return text_piece(e, text + start, len - start, start == 0);
+}
+
+
+/* Text without special tokens; first: it is at the beginning of all. */
+static int
+text_piece(text_enc_t *e, const char *p, size_t len, bool first)
+{
+    const text_tokenizer_t *tok = e->tok;
+    int                     rc;
+
+    if (tok->spm) {
+        return text_spm_piece(e, p, len, first);
+    }
+
+    if (tok->active) {
+        rc = text_nfc(tok, e->scratch, &p, &len);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+
+    return text_pre_split(tok->pre, p, len, e);
+}
+
+
+/* Bytes of the blanks (White_Space) that p begins with. */
+static size_t
+text_blanks_at(const char *p, size_t len)
+{
+    size_t i, n;
+
+    for (i = 0; i < len; i += n) {
+        n = text_blank(p + i, len - i);
+
+        if (n == 0) {
+            break;
+        }
+    }
+
+    return i;
+}
+
+
+/* Bytes of the blanks that it ends with. */
+static size_t
+text_blanks_before(const char *p, size_t len)
+{
+    size_t i, n;
+
+    i = len;
+
+    while (i > 0) {
+        for (n = 1; n <= 3 && n <= i; n++) {
+            if (text_blank(p + i - n, n) == n) {
+                break;
+            }
+        }
+
+        if (n > 3 || n > i) {
+            break;
+        }
+
+        i -= n;
+    }
+
+    return len - i;
+}
+
+
+/* Length of the blank that is at p, or 0. */
+static size_t
+text_blank(const char *p, size_t len)
+{
+    const uint8_t *u = (const uint8_t *) p;
+
+    if (len > 0 && (u[0] == ' ' || (u[0] >= 9 && u[0] <= 13))) {
+        return 1;
+    }
+
+    if (len > 1 && u[0] == 0xc2 && (u[1] == 0x85 || u[1] == 0xa0)) {
+        return 2;
+    }
+
+    if (len < 3) {
+        return 0;
+    }
+
+    switch (u[0] << 16 | u[1] << 8 | u[2]) {
+    case 0xe19a80: /* U+1680 */
+    case 0xe280a8: /* U+2028 */
+    case 0xe280a9:
+    case 0xe280af: /* U+202F */
+    case 0xe2819f: /* U+205F */
+    case 0xe38080: /* U+3000 */
+        return 3;
+
+    default:
+        /* U+2000 to U+200A */
+        return u[0] == 0xe2 && u[1] == 0x80 && u[2] >= 0x80 && u[2] <= 0x8a ? 3
+                                                                            : 0;
+    }
+}
+
+
+size_t
+text_encode_max(const text_tokenizer_t *tok, size_t len)
+{
+    /* A prefix for each piece, of which special tokens are between. */
+
+    if (tok->spm) {
+        return tok->space_prefix ? 2 * len + 4 : len + 2;
+    }
+
+    return tok->active ? 3 * len + 2 : len + 2;
+}
+
+
+size_t
+text_prefix_len(const text_tokenizer_t *tok, int32_t first)
+{
+    const char *p;
+    size_t      len;
+
+    if (!tok->space_prefix || (text_token_type(tok, first) != TEXT_NORMAL)) {
+        return 0;
+    }
+
+    p = text_token_bytes(tok, first, &len);
+
+    return len > 0 && p[0] == ' ';
 }
 
 

@@ -35,10 +35,14 @@ static void     k_attn_span(k_exec_t *e, const k_op_t *op, const k_tile_t *t,
                             uint32_t head, uint32_t span, k_attn_t *a);
 static void     k_attn_load(k_exec_t *e, const k_op_t *op, const k_tile_t *t,
                             uint32_t head, k_attn_t *a);
-static void     k_attn_store(k_exec_t *e, const k_tile_t *t, uint32_t head,
-                             const float *o, const float *l);
-static void     k_attn_join(k_exec_t *e, const k_tile_t *t, uint32_t head,
-                            k_scratch_t *s);
+static uint32_t k_attn_first(const k_op_t *op, const k_tile_t *t,
+                             uint32_t unit);
+static void     k_attn_store(k_exec_t *e, const k_op_t *op, const k_tile_t *t,
+                             uint32_t head, const float *o, const float *m,
+                             const float *l);
+static float    k_attn_factor(float m, float l, float sink);
+static void     k_attn_join(k_exec_t *e, const k_op_t *op, const k_tile_t *t,
+                            uint32_t head, k_scratch_t *s);
 static float   *k_attn_part(k_exec_t *e, const k_tile_t *t, uint32_t head,
                             uint32_t span);
 
@@ -317,7 +321,7 @@ k_op_attn(k_exec_t *e, const k_op_t *op, uint32_t thread, int last)
          u = k_pool_next(e->pool)) {
         t = &list->tiles[u / e->prog.n_kv];
         if (t->spans > 1) {
-            k_attn_join(e, t, u % e->prog.n_kv, s);
+            k_attn_join(e, op, t, u % e->prog.n_kv, s);
         }
     }
 }
@@ -333,6 +337,12 @@ k_attn_unit(k_exec_t *e, const k_op_t *op, const k_tile_t *t, uint32_t head,
 
     a = &s->attn;
     pad = a->hd_pad;
+    first = k_attn_first(op, t, K_ATTN_SPAN);
+
+    if (t->spans > 1 && span < first) {
+        return; /* behind the window of every row; k_attn_join() knows */
+    }
+
     k_attn_load(e, op, t, head, a);
 
     if (t->spans > 1) {
@@ -345,15 +355,11 @@ k_attn_unit(k_exec_t *e, const k_op_t *op, const k_tile_t *t, uint32_t head,
         return;
     }
 
-    first = 0;
-    if (op->window != 0 && t->pos >= op->window) {
-        first = (t->pos - op->window + 1) / K_ATTN_SPAN;
-    }
     end = (t->pos + t->n - 1) / K_ATTN_SPAN + 1;
 
     if (end - first == 1) {
         k_attn_span(e, op, t, head, first, a);
-        k_attn_store(e, t, head, a->o, a->l);
+        k_attn_store(e, op, t, head, a->o, a->m, a->l);
         return;
     }
 
@@ -370,7 +376,19 @@ k_attn_unit(k_exec_t *e, const k_op_t *op, const k_tile_t *t, uint32_t head,
         }
     }
 
-    k_attn_store(e, t, head, o, l);
+    k_attn_store(e, op, t, head, o, m, l);
+}
+
+
+/* The first page or span that a row of the tile sees, of `unit` positions. */
+static uint32_t
+k_attn_first(const k_op_t *op, const k_tile_t *t, uint32_t unit)
+{
+    if (op->window == 0 || t->pos < op->window) {
+        return 0;
+    }
+
+    return (t->pos - op->window + 1) / unit;
 }
 
 
@@ -395,10 +413,8 @@ k_attn_span(k_exec_t *e, const k_op_t *op, const k_tile_t *t, uint32_t head,
     p = (t->pos + t->n - 1) / K_PAGE_TOKENS + 1;
     end = end < p ? end : p;
 
-    if (op->window != 0 && t->pos >= op->window) {
-        low = (t->pos - op->window + 1) / K_PAGE_TOKENS;
-        page = page > low ? page : low;
-    }
+    low = k_attn_first(op, t, K_PAGE_TOKENS);
+    page = page > low ? page : low;
 
     off = ((uint64_t) op->layer * e->kv->n_kv + head) * e->kv->tile;
 
@@ -437,24 +453,26 @@ k_attn_load(k_exec_t *e, const k_op_t *op, const k_tile_t *t, uint32_t head,
 }
 
 
-/* A = o / l */
+/* A = o / (l + the sink's share) */
 static void
-k_attn_store(k_exec_t *e, const k_tile_t *t, uint32_t head, const float *o,
-             const float *l)
+k_attn_store(k_exec_t *e, const k_op_t *op, const k_tile_t *t, uint32_t head,
+             const float *o, const float *m, const float *l)
 {
-    float   *out, mul;
-    uint32_t r, g, d, hd, pad, group;
+    float       *out, mul;
+    uint32_t     r, g, d, hd, pad, group;
+    const float *sinks;
 
     hd = e->prog.head_dim;
     pad = e->kv->hd_pad;
     group = e->prog.n_head / e->prog.n_kv;
+    sinks = op->sinks != NULL ? op->sinks->vector + head * group : NULL;
 
     for (r = 0; r < t->n; r++) {
         out = e->a + (size_t) (t->out + r) * e->q_dim
               + (size_t) head * group * hd;
 
-        for (g = 0; g < group; g++) {
-            mul = 1.0f / *l++;
+        for (g = 0; g < group; g++, m++, l++) {
+            mul = sinks != NULL ? k_attn_factor(*m, *l, sinks[g]) : 1.0f / *l;
             for (d = 0; d < hd; d++) {
                 *out++ = o[d] * mul;
             }
@@ -464,8 +482,24 @@ k_attn_store(k_exec_t *e, const k_tile_t *t, uint32_t head, const float *o,
 }
 
 
+/* 1 / (l + exp(sink - m)), when the sink is the largest score too. */
+static float
+k_attn_factor(float m, float l, float sink)
+{
+    float f;
+
+    if (sink > m) {
+        f = expf(m - sink);
+        return f / (l * f + 1.0f);
+    }
+
+    return 1.0f / (l + expf(sink - m));
+}
+
+
 static void
-k_attn_join(k_exec_t *e, const k_tile_t *t, uint32_t head, k_scratch_t *s)
+k_attn_join(k_exec_t *e, const k_op_t *op, const k_tile_t *t, uint32_t head,
+            k_scratch_t *s)
 {
     float       *o, *m, *l;
     uint32_t     i, p, pad, pairs;
@@ -479,7 +513,7 @@ k_attn_join(k_exec_t *e, const k_tile_t *t, uint32_t head, k_scratch_t *s)
     l = m + pairs;
     memset(l, 0, pairs * sizeof(float));
 
-    for (i = 0; i < t->spans; i++) {
+    for (i = k_attn_first(op, t, K_ATTN_SPAN); i < t->spans; i++) {
         part = k_attn_part(e, t, head, i);
         for (p = 0; p < pairs; p++) {
             e->simd->attn_merge(&m[p], &l[p], o + (size_t) p * pad,
@@ -489,7 +523,7 @@ k_attn_join(k_exec_t *e, const k_tile_t *t, uint32_t head, k_scratch_t *s)
         }
     }
 
-    k_attn_store(e, t, head, o, l);
+    k_attn_store(e, op, t, head, o, m, l);
 }
 
 

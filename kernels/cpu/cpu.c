@@ -1,5 +1,5 @@
 /*
- * The CPU backend's door: open and close, weights, KV pages, and the table of
+ * The CPU backend's door: open and close, KV pages, and the table of
  * functions that backend.h asks for.
  *
  * weights_load() and weights_free() may run on a loader's thread while steps
@@ -21,15 +21,6 @@ static int  k_cpu_open(const k_config_t *conf, k_backend_t **be, char *err);
 static void k_cpu_close(k_backend_t *be);
 static const char *k_cpu_describe(k_backend_t *be);
 static void     k_cpu_memory(k_backend_t *be, uint64_t *size, uint64_t *used);
-static int      k_cpu_weights_load(k_backend_t *be, const k_source_t *src,
-                                   k_weight_t **w, char *err);
-static void     k_cpu_weights_free(k_backend_t *be, k_weight_t *w);
-static int      k_weight_vector(k_backend_t *be, const k_source_t *src,
-                                k_weight_t *w, char *err);
-static int      k_weight_matrix(k_backend_t *be, const k_source_t *src,
-                                k_weight_t *w, char *err);
-static void    *k_cpu_alloc(k_backend_t *be, uint64_t size, const char *what,
-                            char *err);
 static uint32_t k_kv_elem(const k_backend_t *be);
 static uint64_t k_cpu_kv_layout(k_backend_t *be, const k_program_t *prog);
 static int      k_cpu_kv_new(k_backend_t *be, const k_program_t *prog,
@@ -164,139 +155,8 @@ k_cpu_memory(k_backend_t *be, uint64_t *size, uint64_t *used)
 }
 
 
-static int
-k_cpu_weights_load(k_backend_t *be, const k_source_t *src, k_weight_t **out,
-                   char *err)
-{
-    int         rc;
-    k_weight_t *w;
-
-    w = calloc(1, sizeof(k_weight_t));
-    if (w == NULL) {
-        snprintf(err, K_ERR_MAX, "%s: out of memory", src->name);
-        return -ENOMEM;
-    }
-
-    w->role = src->role;
-    w->type = src->type;
-    w->rows = src->rows;
-    w->cols = src->cols;
-
-    if (src->role == K_ROLE_VECTOR) {
-        rc = k_weight_vector(be, src, w, err);
-    } else {
-        rc = k_weight_matrix(be, src, w, err);
-    }
-
-    if (rc != 0) {
-        free(w);
-        return rc;
-    }
-
-    *out = w;
-    return 0;
-}
-
-
-static void
-k_cpu_weights_free(k_backend_t *be, k_weight_t *w)
-{
-    if (w == NULL) {
-        return;
-    }
-
-    k_arena_free(be->arena, w->mem, w->size);
-    free(w);
-}
-
-
-static int
-k_weight_vector(k_backend_t *be, const k_source_t *src, k_weight_t *w,
-                char *err)
-{
-    uint16_t       h;
-    uint32_t       i, u;
-    const uint8_t *p;
-
-    if (src->rows != 1 || src->cols == 0 || src->cols > K_MAX_DIM) {
-        snprintf(err, K_ERR_MAX, "%s: not a vector: %u x %u", src->name,
-                 src->rows, src->cols);
-        return -ENOTSUP;
-    }
-
-    if (src->type != K_F32 && src->type != K_F16 && src->type != K_BF16) {
-        snprintf(err, K_ERR_MAX, "%s: type %d is not supported for a vector",
-                 src->name, (int) src->type);
-        return -ENOTSUP;
-    }
-
-    w->size = (uint64_t) src->cols * sizeof(float);
-    w->mem = k_cpu_alloc(be, w->size, src->name, err);
-    if (w->mem == NULL) {
-        return -ENOMEM;
-    }
-    w->vector = w->mem;
-
-    /* The file may hold it at any address. */
-    p = src->data;
-
-    for (i = 0; i < src->cols; i++) {
-        if (src->type == K_F32) {
-            memcpy(&w->vector[i], p + 4 * (size_t) i, 4);
-            continue;
-        }
-
-        memcpy(&h, p + 2 * (size_t) i, 2);
-        if (src->type == K_F16) {
-            w->vector[i] = k_float(h);
-        } else {
-            u = (uint32_t) h << 16;
-            memcpy(&w->vector[i], &u, 4);
-        }
-    }
-
-    return 0;
-}
-
-
-static int
-k_weight_matrix(k_backend_t *be, const k_source_t *src, k_weight_t *w,
-                char *err)
-{
-    int     rc;
-    int64_t size;
-
-    size = k_matrix_size(src->type, be->isa, src->rows, src->cols);
-
-    if (size < 0) {
-        snprintf(err, K_ERR_MAX,
-                 "%s: type %d with %u x %u is not supported: %s", src->name,
-                 (int) src->type, src->rows, src->cols, strerror((int) -size));
-        return -ENOTSUP;
-    }
-
-    w->size = (uint64_t) size;
-    w->mem = k_cpu_alloc(be, w->size, src->name, err);
-    if (w->mem == NULL) {
-        return -ENOMEM;
-    }
-
-    rc = k_matrix_init(&w->matrix, src->type, be->isa, src->rows, src->cols,
-                       w->mem);
-    if (rc != 0) {
-        snprintf(err, K_ERR_MAX, "%s: type %d: %s", src->name, (int) src->type,
-                 strerror(-rc));
-        k_arena_free(be->arena, w->mem, w->size);
-        return rc;
-    }
-
-    k_matrix_pack(&w->matrix, src->data, 0, src->rows);
-
-    return 0;
-}
-
-
-static void *
+/* NULL: does not fit; err says what does. */
+void *
 k_cpu_alloc(k_backend_t *be, uint64_t size, const char *what, char *err)
 {
     void    *p;

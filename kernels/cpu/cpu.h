@@ -1,13 +1,17 @@
 /*
  * The CPU backend's own structures, shared by the files of this folder.
  *
- *     cpu.c      open, weights, KV pages
+ *     cpu.c      open, KV pages
+ *     weight.c   weights
  *     arena.c    memory
  *     threads.c  the compute pool
  *     gemm*      matrix products
  *     simd*      everything else that counts, an ISA each
- *     exec.c     a program checked and given its scratch
+ *     exec.c     a program given its scratch
+ *     check.c    a program checked
  *     step.c     a step: the walk over the operations
+ *     product.c  their matrix products, cut into pieces
+ *     moe.c      the operation MOE
  *     attn.c     the operations QKV's second half and ATTN
  *     sample.c   sampling; select.c cuts the vocabulary for it
  *
@@ -26,12 +30,17 @@
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/threads.h"
 
-#define K_MAX_ROPES  8    /* different rotations in one program */
-#define K_ATTN_PAIRS 48   /* (row, head) pairs of a prefill tile */
-#define K_ATTN_SPAN  256  /* positions whose sums are merged at last */
-#define K_ATTN_PARTS 256  /* spans of one row each with room for parts */
-#define K_SOLO_WORK  2048 /* floats that each thread norms by itself */
-#define K_MAX_DIM    (1u << 20)
+#define K_MAX_ROPES   8          /* different rotations in one program */
+#define K_MAX_EXPERTS 4096       /* of one MOE */
+#define K_MAX_USED    64         /* experts of one row */
+#define K_MAX_SLOTS   (1u << 24) /* rows of a step times experts of each */
+#define K_MAX_DIM     (1u << 20)
+#define K_ATTN_PAIRS  48   /* (row, head) pairs of a prefill tile */
+#define K_ATTN_SPAN   256  /* positions whose sums are merged at last */
+#define K_ATTN_PARTS  256  /* spans of one row each with room for parts */
+#define K_MOE_ROWS    64   /* rows of one expert at a time */
+#define K_MOE_FEW     8    /* rows whose experts each thread chooses itself */
+#define K_SOLO_WORK   2048 /* floats that each thread norms by itself */
 
 
 struct k_backend_s {
@@ -46,14 +55,16 @@ struct k_backend_s {
 
 
 struct k_weight_s {
-    k_role_t   role;
-    k_type_t   type;
-    uint32_t   rows;
-    uint32_t   cols;
-    uint64_t   size;
-    void      *mem;    /* in the arena */
-    k_matrix_t matrix; /* all but K_ROLE_VECTOR */
-    float     *vector; /* K_ROLE_VECTOR */
+    k_role_t    role;
+    k_type_t    type;
+    uint32_t    rows;
+    uint32_t    cols;
+    uint64_t    size;
+    void       *mem;    /* in the arena */
+    k_matrix_t  matrix; /* but K_ROLE_VECTOR, _VECTORS and _EXPERTS */
+    float      *vector; /* K_ROLE_VECTOR, _VECTORS: [rows][cols] */
+    uint32_t    n_experts;
+    k_matrix_t *experts; /* K_ROLE_EXPERTS: [n_experts], by malloc */
 };
 
 
@@ -114,6 +125,45 @@ typedef struct {
 } k_rope_table_t;
 
 
+/* Rows of one expert that are multiplied together. */
+typedef struct {
+    uint32_t expert;
+    uint32_t first; /* of its rows, among all sorted by expert */
+    uint32_t n;
+} k_moe_block_t;
+
+/* MOE's memory that the threads share; a slot is a row and a rank. */
+typedef struct {
+    float    *router; /* [rows][n_expert] */
+    uint32_t *ids;    /* [rows][n_used]: experts, the largest gate first */
+    float    *gates;  /* the same */
+    float    *h;      /* [slots][n_ff], sorted by expert */
+    float    *y;      /* [slots][n_embd], sorted by expert */
+
+    /* Most of each over all operations of the program; 0: there is none. */
+    uint32_t experts;
+    uint32_t used;
+    uint32_t n_ff;
+    int      wide; /* some experts read F32 activations */
+} k_moe_t;
+
+/* MOE: a thread's own. */
+typedef struct {
+    uint32_t      *first;  /* [n_expert + 1]: where an expert's rows begin */
+    uint32_t      *slots;  /* sorted by expert, rows rising */
+    uint32_t      *places; /* of each slot among the sorted */
+    k_moe_block_t *blocks;
+    uint32_t       n_blocks;
+    uint32_t      *ids;   /* [K_MOE_FEW][n_used]: where each thread */
+    float         *gates; /* chooses for itself */
+    k_act_t        act;   /* of block `held` */
+    uint32_t       held;
+    void          *mem; /* its int8 form */
+    float         *x;   /* its rows in F32, or NULL */
+    float         *u;   /* [K_MOE_ROWS][n_ff] */
+} k_moe_own_t;
+
+
 /* One thread's own scratch. */
 typedef struct {
     float    *norm; /* normed rows of a solo phase */
@@ -122,6 +172,8 @@ typedef struct {
     float    *total; /* [pairs][hd_pad + 2]: o, m, l over all spans */
     float    *head;  /* one head */
     uint16_t *half;
+
+    k_moe_own_t moe;
 
     float    *logits; /* sampling: [n_vocab] each */
     float    *probs;
@@ -161,6 +213,7 @@ struct k_exec_s {
     void    *act;
     float   *parts;
     uint64_t n_parts;
+    k_moe_t  moe;
 
     k_rope_table_t ropes[K_MAX_ROPES];
     uint32_t       n_ropes;
@@ -195,6 +248,14 @@ k_solo_rows(uint32_t cols)
 }
 
 
+/* cpu.c; as k_arena_alloc(), with the reason in err */
+void *k_cpu_alloc(k_backend_t *be, uint64_t size, const char *what, char *err);
+
+/* weight.c */
+int k_cpu_weights_load(k_backend_t *be, const k_source_t *src, k_weight_t **out,
+                       char *err);
+void k_cpu_weights_free(k_backend_t *be, k_weight_t *w);
+
 /* step.c */
 int k_step_submit(k_exec_t *exec, const k_batch_t *batch);
 
@@ -203,11 +264,17 @@ int  k_exec_prepare(k_backend_t *be, const k_program_t *prog, k_kv_t *kv,
                     const k_limits_t *limits, k_exec_t **exec, char *err);
 void k_exec_free(k_exec_t *exec);
 
+/* check.c */
+int k_exec_check(k_exec_t *exec, char *err);
+
 /* attn.c; all threads call the k_op_*() */
 void k_attn_plan(k_exec_t *exec);
 void k_op_rope_kv(k_exec_t *exec, const k_op_t *op, uint32_t thread,
                   const float *rope);
 void k_op_attn(k_exec_t *exec, const k_op_t *op, uint32_t thread, int last);
+
+/* moe.c; all threads call it, a barrier follows */
+void k_op_moe(k_exec_t *exec, const k_op_t *op, uint32_t rows, uint32_t thread);
 
 /* sample.c */
 int k_sample_rows(k_exec_t *exec, uint32_t n, const k_sample_t *req,

@@ -1,15 +1,13 @@
 /*
- * A step program checked against its weights, and given all the memory that
- * its steps will ever use.  Called between steps by the step loop's thread.
+ * A step program is given all the memory that its steps will ever use.
+ * Called between steps by the step loop's thread.
  *
  * The scratch comes out of the arena in one range: first its pieces are
- * measured, then laid out, by the same function.  After k_exec_prepare()
- * nothing about the program can make a step read or write out of bounds; what
- * a batch can do wrong is checked by k_step_submit().
+ * measured, then laid out, by the same function.  What a batch can do wrong is
+ * checked by k_step_submit().
  */
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,16 +21,12 @@ typedef struct {
 } k_layout_t;
 
 
-static int   k_check(k_exec_t *e, char *err);
-static int   k_check_op(k_exec_t *e, uint32_t i, char *err);
-static int   k_check_qkv(k_exec_t *e, uint32_t i, char *err);
-static int   k_check_matrix(const k_weight_t *w, uint32_t rows, uint32_t cols);
-static int   k_check_vector(const k_weight_t *w, uint32_t n);
-static int   k_fail(char *err, uint32_t op, const char *fmt, ...);
-static int   k_tables(k_exec_t *e);
-static void  k_lay(k_exec_t *e, k_layout_t *l);
-static void  k_lay_thread(k_exec_t *e, k_layout_t *l, k_scratch_t *s);
-static void *k_piece(k_layout_t *l, uint64_t n, uint64_t size);
+static int      k_tables(k_exec_t *e);
+static void     k_lay(k_exec_t *e, k_layout_t *l);
+static void     k_lay_moe(k_exec_t *e, k_layout_t *l);
+static void     k_lay_moe_own(k_exec_t *e, k_layout_t *l, k_moe_own_t *o);
+static void     k_lay_thread(k_exec_t *e, k_layout_t *l, k_scratch_t *s);
+static void    *k_piece(k_layout_t *l, uint64_t n, uint64_t size);
 static uint32_t k_most(uint32_t a, uint32_t b);
 
 
@@ -58,7 +52,7 @@ k_exec_prepare(k_backend_t *be, const k_program_t *prog, k_kv_t *kv,
     e->limits = *limits;
     e->kv = kv;
 
-    rc = k_check(e, err);
+    rc = k_exec_check(e, err);
     if (rc != 0) {
         k_exec_free(e);
         return rc;
@@ -109,268 +103,6 @@ k_exec_free(k_exec_t *e)
     k_arena_free(e->be->arena, e->mem, e->size);
     free(e->table);
     free(e);
-}
-
-
-static int
-k_check(k_exec_t *e, char *err)
-{
-    int                rc;
-    uint32_t           i;
-    const k_kv_t      *kv;
-    const k_program_t *p;
-
-    p = &e->prog;
-    kv = e->kv;
-
-    if (p->n_embd == 0 || p->n_embd > K_MAX_DIM || p->n_vocab == 0
-        || p->n_vocab > 1u << 24 || p->n_ff > K_MAX_DIM || p->n_ops == 0
-        || p->n_ops > 1u << 16 || p->ops == NULL) {
-        snprintf(err, K_ERR_MAX, "program: sizes out of range");
-        return -EINVAL;
-    }
-
-    if (p->n_layer > 1u << 16 || p->n_head == 0 || p->n_head > 4096
-        || p->n_kv == 0 || p->n_head % p->n_kv != 0 || p->head_dim == 0
-        || p->head_dim % 2 != 0 || p->head_dim > 4096) {
-        snprintf(err, K_ERR_MAX, "program: %u heads, %u KV heads of %u",
-                 p->n_head, p->n_kv, p->head_dim);
-        return -EINVAL;
-    }
-
-    if (e->limits.rows == 0 || e->limits.rows > 1u << 20 || e->limits.seqs == 0
-        || e->limits.logits > 1u << 20) {
-        snprintf(err, K_ERR_MAX, "limits: %u rows, %u sequences, %u logits",
-                 e->limits.rows, e->limits.seqs, e->limits.logits);
-        return -EINVAL;
-    }
-
-    if (kv != NULL
-        && (kv->n_layer < p->n_layer || kv->n_kv != p->n_kv
-            || kv->head_dim != p->head_dim)) {
-        snprintf(err, K_ERR_MAX, "program: KV pages are of another shape");
-        return -EINVAL;
-    }
-
-    e->q_dim = p->n_head * p->head_dim;
-    e->kv_dim = p->n_kv * p->head_dim;
-    e->qkv_dim = e->q_dim + 2 * e->kv_dim;
-    e->vocab_ld = (p->n_vocab + 15) & ~15u;
-
-    if (e->q_dim > K_MAX_DIM) {
-        snprintf(err, K_ERR_MAX, "program: heads are too wide");
-        return -EINVAL;
-    }
-
-    e->op_rope = calloc(p->n_ops, 1);
-    e->table = e->op_rope;
-    if (e->op_rope == NULL) {
-        snprintf(err, K_ERR_MAX, "out of memory");
-        return -ENOMEM;
-    }
-
-    e->cut = p->n_ops;
-
-    for (i = 0; i < p->n_ops; i++) {
-        rc = k_check_op(e, i, err);
-        if (rc != 0) {
-            return rc;
-        }
-
-        /* From the last attention on only rows with logits matter. */
-        if (p->ops[i].kind == K_OP_ATTN) {
-            e->cut = i;
-        } else if (p->ops[i].kind == K_OP_QKV) {
-            e->cut = p->n_ops;
-        }
-    }
-
-    if (p->ops[0].kind != K_OP_EMBED) {
-        return k_fail(err, 0, "is no look-up of tokens");
-    }
-
-    if (p->ops[p->n_ops - 1].kind != K_OP_LOGITS) {
-        if (e->limits.logits != 0) {
-            return k_fail(err, p->n_ops - 1, "logits are wanted, not made");
-        }
-        e->cut = p->n_ops;
-    }
-
-    return 0;
-}
-
-
-static int
-k_check_op(k_exec_t *e, uint32_t i, char *err)
-{
-    int                ok;
-    const k_op_t      *op;
-    const k_program_t *p;
-
-    p = &e->prog;
-    op = &p->ops[i];
-
-    if (!k_check_vector(op->norm, p->n_embd)) {
-        return k_fail(err, i, "norm is no vector of %u", p->n_embd);
-    }
-    if (!k_check_vector(op->post_norm, p->n_embd)) {
-        return k_fail(err, i, "post_norm is no vector of %u", p->n_embd);
-    }
-
-    switch (op->kind) {
-
-    case K_OP_EMBED:
-        if (i != 0) {
-            return k_fail(err, i, "tokens are looked up first, and once");
-        }
-        ok = k_check_matrix(op->w[0], p->n_vocab, p->n_embd);
-        break;
-
-    case K_OP_QKV:
-        return k_check_qkv(e, i, err);
-
-    case K_OP_ATTN:
-        if (e->kv == NULL || op->layer >= p->n_layer) {
-            return k_fail(err, i, "layer %u has no KV pages", op->layer);
-        }
-        if (op->soft_cap < 0) {
-            return k_fail(err, i, "soft cap is negative");
-        }
-        ok = 1;
-        break;
-
-    case K_OP_OUT:
-        ok = k_check_matrix(op->w[0], p->n_embd, e->q_dim)
-             && k_check_vector(op->bias[0], p->n_embd);
-        break;
-
-    case K_OP_GATE_UP:
-        ok = k_check_matrix(op->w[0], p->n_ff, p->n_embd)
-             && k_check_matrix(op->w[1], p->n_ff, p->n_embd)
-             && k_check_vector(op->bias[0], p->n_ff)
-             && k_check_vector(op->bias[1], p->n_ff) && op->fn <= K_FN_GELU_ERF;
-        break;
-
-    case K_OP_DOWN:
-        ok = k_check_matrix(op->w[0], p->n_embd, p->n_ff)
-             && k_check_vector(op->bias[0], p->n_embd);
-        break;
-
-    case K_OP_LOGITS:
-        ok = k_check_matrix(op->w[0], p->n_vocab, p->n_embd)
-             && k_check_vector(op->bias[0], p->n_vocab);
-        if (op->soft_cap < 0) {
-            return k_fail(err, i, "soft cap is negative");
-        }
-        if (i + 1 != p->n_ops) {
-            return k_fail(err, i, "logits are not the last operation");
-        }
-        break;
-
-    default:
-        return k_fail(err, i, "kind %d is not supported", (int) op->kind);
-    }
-
-    if (!ok) {
-        return k_fail(err, i, "kind %d: a weight's shape does not fit",
-                      (int) op->kind);
-    }
-
-    return 0;
-}
-
-
-static int
-k_check_qkv(k_exec_t *e, uint32_t i, char *err)
-{
-    uint32_t           j;
-    const k_op_t      *op;
-    k_rope_table_t    *r;
-    const k_program_t *p;
-
-    p = &e->prog;
-    op = &p->ops[i];
-
-    if (e->kv == NULL || op->layer >= p->n_layer) {
-        return k_fail(err, i, "layer %u has no KV pages", op->layer);
-    }
-
-    if (!k_check_matrix(op->w[0], e->q_dim, p->n_embd)
-        || !k_check_matrix(op->w[1], e->kv_dim, p->n_embd)
-        || !k_check_matrix(op->w[2], e->kv_dim, p->n_embd)
-        || !k_check_vector(op->bias[0], e->q_dim)
-        || !k_check_vector(op->bias[1], e->kv_dim)
-        || !k_check_vector(op->bias[2], e->kv_dim)
-        || !k_check_vector(op->norm_q, p->head_dim)
-        || !k_check_vector(op->norm_k, p->head_dim)) {
-        return k_fail(err, i, "qkv: a weight's shape does not fit");
-    }
-
-    if (op->rope == K_ROPE_NONE) {
-        e->op_rope[i] = K_MAX_ROPES;
-        return 0;
-    }
-
-    if (op->rope > K_ROPE_HALVES || op->inv_freq == NULL || op->n_rot == 0
-        || op->n_rot % 2 != 0 || op->n_rot > p->head_dim) {
-        return k_fail(err, i, "qkv: rope over %u of %u", op->n_rot,
-                      p->head_dim);
-    }
-
-    /* Layers that rotate alike share one table of sines a step. */
-    for (j = 0; j < e->n_ropes; j++) {
-        r = &e->ropes[j];
-        if (r->inv_freq == op->inv_freq && r->n_rot == op->n_rot
-            && r->mode == op->rope && r->mul == op->rope_mul) {
-            break;
-        }
-    }
-
-    if (j == e->n_ropes) {
-        if (j == K_MAX_ROPES) {
-            return k_fail(err, i, "qkv: more than %d different ropes",
-                          K_MAX_ROPES);
-        }
-        r = &e->ropes[e->n_ropes++];
-        r->inv_freq = op->inv_freq;
-        r->n_rot = op->n_rot;
-        r->mode = op->rope;
-        r->mul = op->rope_mul;
-    }
-
-    e->op_rope[i] = (uint8_t) j;
-
-    return 0;
-}
-
-
-static int
-k_check_matrix(const k_weight_t *w, uint32_t rows, uint32_t cols)
-{
-    return w != NULL && w->vector == NULL && w->rows == rows && w->cols == cols;
-}
-
-
-/* A vector may be absent. */
-static int
-k_check_vector(const k_weight_t *w, uint32_t n)
-{
-    return w == NULL || (w->vector != NULL && w->cols == n);
-}
-
-
-static int
-k_fail(char *err, uint32_t op, const char *fmt, ...)
-{
-    int     n;
-    va_list ap;
-
-    n = snprintf(err, K_ERR_MAX, "program: operation %u: ", op);
-    va_start(ap, fmt);
-    vsnprintf(err + n, (size_t) (K_ERR_MAX - n), fmt, ap);
-    va_end(ap);
-
-    return -EINVAL;
 }
 
 
@@ -439,9 +171,62 @@ k_lay(k_exec_t *e, k_layout_t *l)
             k_piece(l, rows * 2 * e->ropes[i].n_rot, sizeof(float));
     }
 
+    if (e->moe.experts != 0) {
+        k_lay_moe(e, l);
+    }
+
     for (i = 0; i < k_pool_size(e->pool); i++) {
         k_lay_thread(e, l, &e->scratch[i]);
+        if (e->moe.experts != 0) {
+            k_lay_moe_own(e, l, &e->scratch[i].moe);
+        }
     }
+}
+
+
+static void
+k_lay_moe(k_exec_t *e, k_layout_t *l)
+{
+    uint64_t rows, slots;
+    k_moe_t *m;
+
+    m = &e->moe;
+    rows = e->limits.rows;
+    slots = rows * m->used;
+
+    m->router = k_piece(l, rows * m->experts, sizeof(float));
+    m->ids = k_piece(l, slots, sizeof(uint32_t));
+    m->gates = k_piece(l, slots, sizeof(float));
+    m->h = k_piece(l, slots * m->n_ff, sizeof(float));
+    m->y = k_piece(l, slots * e->prog.n_embd, sizeof(float));
+}
+
+
+static void
+k_lay_moe_own(k_exec_t *e, k_layout_t *l, k_moe_own_t *o)
+{
+    uint32_t       n, few;
+    uint64_t       slots, blocks;
+    const k_moe_t *m;
+
+    m = &e->moe;
+    slots = (uint64_t) e->limits.rows * m->used;
+    n = slots < K_MOE_ROWS ? (uint32_t) slots : K_MOE_ROWS;
+    few = e->limits.rows < K_MOE_FEW ? e->limits.rows : K_MOE_FEW;
+
+    /* Each expert has one block that is not full. */
+    blocks = slots / K_MOE_ROWS + (slots < m->experts ? slots : m->experts);
+
+    o->first = k_piece(l, m->experts + 1, sizeof(uint32_t));
+    o->slots = k_piece(l, slots, sizeof(uint32_t));
+    o->places = k_piece(l, slots, sizeof(uint32_t));
+    o->blocks = k_piece(l, blocks, sizeof(k_moe_block_t));
+    o->ids = k_piece(l, few * m->used, sizeof(uint32_t));
+    o->gates = k_piece(l, few * m->used, sizeof(float));
+    o->mem = k_piece(l, k_act_size(n, k_most(e->prog.n_embd, m->n_ff)), 1);
+    o->x = m->wide ? k_piece(l, (uint64_t) n * e->prog.n_embd, sizeof(float))
+                   : NULL;
+    o->u = k_piece(l, (uint64_t) n * m->n_ff, sizeof(float));
 }
 
 

@@ -1,6 +1,6 @@
 /*
  * The public functions of gemm.h: choice of the ISA, the table of formats,
- * packing, row look-up, and the cut of a product into tiles of activations.
+ * sizes, and the cut of a product into tiles of activations.
  * No state; threads as gemm.h says.
  */
 
@@ -12,33 +12,35 @@
 
 
 static const k_format_t k_formats[] = {
-    /* type, store, elements, bytes, off, subs, wide, min */
-    {K_F32, K_PLAIN, 0, 4, 0, 0, 0, 0},
-    {K_F16, K_PLAIN, 0, 2, 0, 0, 0, 0},
-    {K_BF16, K_PLAIN, 0, 2, 0, 0, 0, 0},
-    {K_Q4_0, K_NIBBLES, 1, 18, 8, 1, 0, 0},
-    {K_Q4_1, K_NIBBLES, 1, 20, 0, 1, 0, 1},
-    {K_Q5_0, K_BYTES, 1, 22, 0, 1, 0, 0},
-    {K_Q5_1, K_BYTES, 1, 24, 0, 1, 0, 1},
-    {K_Q8_0, K_BYTES, 1, 34, 0, 1, 0, 0},
-    {K_Q4_K, K_NIBBLES, 8, 144, 0, 1, 1, 1},
-    {K_Q5_K, K_BYTES, 8, 176, 0, 1, 1, 1},
-    {K_Q6_K, K_BYTES, 8, 210, 0, 2, 1, 0},
+    /* type, bytes, blocks, bits, off, d, min, sub, map */
+    {K_F32, 4, 0, 0, 0, 0, 0, K_SUB_NONE, K_MAP_NONE},
+    {K_F16, 2, 0, 0, 0, 0, 0, K_SUB_NONE, K_MAP_NONE},
+    {K_BF16, 2, 0, 0, 0, 0, 0, K_SUB_NONE, K_MAP_NONE},
+    {K_Q4_0, 18, 1, 4, 8, 2, 0, K_SUB_NONE, K_MAP_NONE},
+    {K_Q4_1, 20, 1, 4, 0, 2, 1, K_SUB_NONE, K_MAP_NONE},
+    {K_Q5_0, 22, 1, 5, 16, 2, 0, K_SUB_NONE, K_MAP_NONE},
+    {K_Q5_1, 24, 1, 5, 0, 2, 1, K_SUB_NONE, K_MAP_NONE},
+    {K_Q8_0, 34, 1, 8, 0, 2, 0, K_SUB_NONE, K_MAP_NONE},
+    {K_Q2_K, 84, 8, 2, 0, 2, 1, K_SUB_PAIR, K_MAP_NONE},
+    {K_Q3_K, 110, 8, 3, 4, 2, 0, K_SUB_TWO, K_MAP_NONE},
+    {K_Q4_K, 144, 8, 4, 0, 2, 1, K_SUB_MIN, K_MAP_NONE},
+    {K_Q5_K, 176, 8, 5, 0, 2, 1, K_SUB_MIN, K_MAP_NONE},
+    {K_Q6_K, 210, 8, 6, 32, 2, 0, K_SUB_TWO, K_MAP_NONE},
+    {K_IQ4_NL, 18, 1, 4, 0, 2, 0, K_SUB_NONE, K_MAP_IQ4},
+    {K_IQ4_XS, 136, 8, 4, 0, 2, 0, K_SUB_ONE, K_MAP_IQ4},
+    {K_MXFP4, 17, 1, 4, 0, 1, 0, K_SUB_NONE, K_MAP_MXFP4},
 };
+
+const int8_t k_map_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                              1,    13,   25,  38,  53,  69,  89,  113};
+
+const int8_t k_map_mxfp4[16] = {0, 1,  2,  3,  4,  6,  8,  12,
+                                0, -1, -2, -3, -4, -6, -8, -12};
 
 
 static const k_gemm_ops_t *k_ops(k_isa_t isa);
 static int64_t k_layout(const k_format_t *f, uint32_t lanes, uint32_t rows,
                         uint32_t cols, uint32_t *record, size_t *group);
-static void    k_pack_plain(const k_matrix_t *w, const k_format_t *f,
-                            const uint8_t *src, uint32_t row, uint32_t n);
-static void    k_pack_group(const k_matrix_t *w, const k_format_t *f,
-                            const uint8_t *src, uint32_t row, uint32_t n);
-static void    k_pack_scale(uint8_t *dst, uint32_t i, uint32_t v, int wide);
-static float   k_scale(const uint8_t *src, uint32_t i, int wide);
-static void    k_row_plain(const k_matrix_t *w, uint32_t row, float *out);
-static void    k_row_block(const k_matrix_t *w, const k_format_t *f,
-                           const uint8_t *rec, uint32_t lane, float *out);
 
 
 k_isa_t
@@ -144,7 +146,7 @@ k_type_block(k_type_t type, uint32_t *elements, uint32_t *bytes)
         return -ENOTSUP;
     }
 
-    *elements = f->elements ? f->elements * K_BLOCK : 1;
+    *elements = f->blocks ? f->blocks * K_BLOCK : 1u;
     *bytes = f->bytes;
 
     return 0;
@@ -157,25 +159,20 @@ static int64_t
 k_layout(const k_format_t *f, uint32_t lanes, uint32_t rows, uint32_t cols,
          uint32_t *record, size_t *group)
 {
-    size_t   n, blocks;
-    uint32_t scale;
+    size_t   n, records;
+    uint32_t width;
 
-    if (rows == 0 || cols == 0
-        || (f->elements && cols % (f->elements * K_BLOCK) != 0)) {
+    width = (f->blocks ? f->blocks : 1) * K_BLOCK;
+
+    if (rows == 0 || cols == 0 || (f->blocks && cols % width != 0)) {
         return -EINVAL;
     }
 
-    if (f->store == K_PLAIN) {
-        *record = K_BLOCK * lanes * f->bytes;
+    *record = f->blocks ? k_record_planes(f, lanes, f->blocks)
+                        : K_BLOCK * lanes * f->bytes;
 
-    } else {
-        scale = f->wide ? 4 : 2;
-        *record =
-            k_record_scales(f, lanes) + (f->subs + f->min) * lanes * scale;
-    }
-
-    blocks = ((size_t) cols + K_BLOCK - 1) / K_BLOCK;
-    *group = (blocks * *record + K_ALIGN - 1) & ~(size_t) (K_ALIGN - 1);
+    records = ((size_t) cols + width - 1) / width;
+    *group = (records * *record + K_ALIGN - 1) & ~(size_t) (K_ALIGN - 1);
     n = ((size_t) rows + lanes - 1) / lanes;
 
     if (n > INT64_MAX / *group) {
@@ -242,7 +239,7 @@ k_matrix_source_row(const k_matrix_t *w)
 
     f = k_format(w->type);
 
-    return (size_t) (f->elements ? w->cols / (f->elements * K_BLOCK) : w->cols)
+    return (size_t) (f->blocks ? w->cols / (f->blocks * K_BLOCK) : w->cols)
            * f->bytes;
 }
 
@@ -250,225 +247,7 @@ k_matrix_source_row(const k_matrix_t *w)
 k_act_mode_t
 k_matrix_mode(const k_matrix_t *w, k_act_mode_t mode)
 {
-    return k_format(w->type)->store == K_PLAIN ? K_ACT_F32 : mode;
-}
-
-
-void
-k_matrix_pack(k_matrix_t *w, const void *src, uint32_t from, uint32_t to)
-{
-    size_t            bytes;
-    uint32_t          row, n;
-    const uint8_t    *p;
-    const k_format_t *f;
-
-    f = k_format(w->type);
-    bytes = k_matrix_source_row(w);
-    p = src;
-
-    for (row = from; row < to; row += n) {
-        n = to - row < w->lanes ? to - row : w->lanes;
-
-        if (f->store == K_PLAIN) {
-            k_pack_plain(w, f, p, row, n);
-        } else {
-            k_pack_group(w, f, p, row, n);
-        }
-
-        p += n * bytes;
-    }
-}
-
-
-static void
-k_pack_plain(const k_matrix_t *w, const k_format_t *f, const uint8_t *src,
-             uint32_t row, uint32_t n)
-{
-    size_t         k, blocks;
-    uint8_t       *dst;
-    uint32_t       r, size;
-    const uint8_t *p;
-
-    dst = (uint8_t *) k_group(w, row);
-    size = f->bytes;
-    blocks = ((size_t) w->cols + K_BLOCK - 1) / K_BLOCK;
-
-    if (n < w->lanes || w->cols % K_BLOCK != 0) {
-        memset(dst, 0, blocks * w->record);
-    }
-
-    for (r = 0; r < n; r++) {
-        p = src + (size_t) r * w->cols * size;
-
-        for (k = 0; k < w->cols; k++) {
-            if (size == 4) {
-                memcpy(dst + (k * w->lanes + r) * 4, p + k * 4, 4);
-            } else {
-                memcpy(dst + (k * w->lanes + r) * 2, p + k * 2, 2);
-            }
-        }
-    }
-}
-
-
-static void
-k_pack_scale(uint8_t *dst, uint32_t i, uint32_t v, int wide)
-{
-    uint16_t h;
-
-    if (wide) {
-        memcpy(dst + i * 4, &v, 4);
-        return;
-    }
-
-    h = (uint16_t) v;
-    memcpy(dst + i * 2, &h, 2);
-}
-
-
-static void
-k_pack_group(const k_matrix_t *w, const k_format_t *f, const uint8_t *src,
-             uint32_t row, uint32_t n)
-{
-    size_t   b, blocks, per;
-    uint8_t *rec, *scales;
-    uint32_t r, v, i, words, bytes, word, flip;
-    k_unit_t u;
-
-    blocks = w->cols / K_BLOCK;
-    per = f->elements;
-    bytes = (uint32_t) k_matrix_source_row(w);
-    words = f->store == K_NIBBLES ? 4 : 8;
-    flip = f->store == K_BYTES && w->lanes == 16 ? 0x80808080 : 0;
-    rec = (uint8_t *) k_group(w, row);
-
-    memset(&u, 0, sizeof(u));
-
-    for (b = 0; b < blocks; b++, rec += w->record) {
-        scales = rec + k_record_scales(f, w->lanes);
-
-        if (n < w->lanes) {
-            memset(rec, 0, w->record);
-        }
-
-        for (r = 0; r < n; r++) {
-            k_unit_read(f, src + (size_t) r * bytes + b / per * f->bytes,
-                        b % per, &u);
-
-            for (v = 0; v < words; v++) {
-                memcpy(&word, u.v + v * 4, 4);
-                word ^= flip;
-                memcpy(rec + (v * w->lanes + r) * 4, &word, 4);
-            }
-
-            for (i = 0; i < f->subs; i++) {
-                k_pack_scale(scales, i * w->lanes + r, u.scale[i], f->wide);
-            }
-
-            if (f->min) {
-                k_pack_scale(scales, f->subs * w->lanes + r, u.min, f->wide);
-            }
-        }
-    }
-}
-
-
-static float
-k_scale(const uint8_t *src, uint32_t i, int wide)
-{
-    float    v;
-    uint16_t h;
-
-    if (wide) {
-        memcpy(&v, src + i * 4, 4);
-        return v;
-    }
-
-    memcpy(&h, src + i * 2, 2);
-
-    return k_f16(h);
-}
-
-
-static void
-k_row_plain(const k_matrix_t *w, uint32_t row, float *out)
-{
-    size_t         k;
-    uint16_t       h;
-    const uint8_t *p;
-
-    p = k_group(w, row);
-    row %= w->lanes;
-
-    for (k = 0; k < w->cols; k++) {
-        if (w->type == K_F32) {
-            memcpy(&out[k], p + (k * w->lanes + row) * 4, 4);
-            continue;
-        }
-
-        memcpy(&h, p + (k * w->lanes + row) * 2, 2);
-        out[k] = w->type == K_F16 ? k_f16(h) : k_bf16(h);
-    }
-}
-
-
-/* One record's 32 elements of a lane. */
-
-static void
-k_row_block(const k_matrix_t *w, const k_format_t *f, const uint8_t *rec,
-            uint32_t lane, float *out)
-{
-    int            v;
-    float          scale, min;
-    uint8_t        byte, flip;
-    uint32_t       i;
-    const uint8_t *scales;
-
-    scales = rec + k_record_scales(f, w->lanes);
-    min = f->min ? k_scale(scales, f->subs * w->lanes + lane, f->wide) : 0;
-    flip = w->lanes == 16 ? 0x80 : 0;
-
-    for (i = 0; i < K_BLOCK; i++) {
-        if (f->store == K_NIBBLES) {
-            byte = rec[(i % 16 / 4 * w->lanes + lane) * 4 + i % 4];
-            v = (i < 16 ? byte & 15 : byte >> 4) - f->off;
-
-        } else {
-            byte = rec[(i / 4 * w->lanes + lane) * 4 + i % 4];
-            v = (int8_t) (byte ^ flip);
-        }
-
-        scale =
-            k_scale(scales, i * f->subs / K_BLOCK * w->lanes + lane, f->wide);
-        out[i] = scale * (float) v;
-
-        if (f->min) {
-            out[i] += min;
-        }
-    }
-}
-
-
-void
-k_matrix_row(const k_matrix_t *w, uint32_t row, float *out)
-{
-    uint32_t          k;
-    const uint8_t    *rec;
-    const k_format_t *f;
-
-    f = k_format(w->type);
-
-    if (f->store == K_PLAIN) {
-        k_row_plain(w, row, out);
-        return;
-    }
-
-    rec = k_group(w, row);
-
-    for (k = 0; k < w->cols; k += K_BLOCK) {
-        k_row_block(w, f, rec, row % w->lanes, out + k);
-        rec += w->record;
-    }
+    return k_format(w->type)->blocks == 0 ? K_ACT_F32 : mode;
 }
 
 

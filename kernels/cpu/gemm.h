@@ -26,14 +26,14 @@
  * operations in the same order.  In integers, for each block b of 32 in
  * rising order:
  *
- *     S    = sum of u[k] * q[k]             exact, u: the stored integer
- *     S   -= off * sum of q[k]              exact; formats with an offset
- *     t    = scale[b] * S                   or, for formats with a minimum,
- *     t    = fma(scale[b], S, min[b] * sum of q[k])
- *     acc  = fma(t, d[b], acc)              d: the activation's scale
+ *     S    = sum of w[k] * q[k]             exact, w: the format's integer
+ *     acc  = fma(min[b], d[b] * sum of q[k], acc)   formats with a minimum
+ *     acc  = fma(S, scale[b] * d[b], acc)           d: the activation's scale
  *
- * (blocks of 16 for Q6_K).  With f32 activations: acc = fma(w[k], x[k], acc)
- * for rising k, w[k] as GGUF defines it in f32.
+ * Formats with scales of 16 (Q2_K, Q3_K, Q6_K) apply them, which are
+ * integers, within S, and the scale of the 256 to that: see gemm_kernel.h.
+ * With f32 activations: acc = fma(w[k], x[k], acc) for rising k, w[k] as GGUF
+ * defines it in f32.
  *
  * Not finite numbers are never undefined behaviour: a block of x with a NaN
  * or an infinity gives NaN; scales of w that are not finite give NaN or
@@ -67,17 +67,18 @@ typedef struct {
     uint32_t            rows;   /* N */
     uint32_t            cols;   /* K */
     uint32_t            lanes;  /* rows that are interleaved: 8 or 16 */
-    uint32_t            record; /* bytes of one K block of `lanes` rows */
+    uint32_t            record; /* bytes of a K block of `lanes` rows */
     size_t              group;  /* bytes of `lanes` rows */
 } k_matrix_t;
 
 
-/* 32 activations of one row. */
+/* 32 activations of one row: x = d * q. */
 typedef struct {
-    int8_t q[32];
-    float  d;    /* x = d * q */
-    float  sum;  /* of q: an integer */
-    float  h[2]; /* sums of q's halves */
+    int8_t  q[32];
+    float   d;
+    float   dsum; /* d * the sum of q, rounded */
+    int32_t sum8; /* 8 * the sum of q: what an offset of 8 comes to */
+    int16_t h[2]; /* sums of q's halves */
 } k_q8_t;
 
 
@@ -121,8 +122,7 @@ int k_type_block(k_type_t type, uint32_t *elements, uint32_t *bytes);
 /*
  * Bytes of memory that a packed matrix needs, or -ENOTSUP (type unknown
  * here), -EINVAL (cols is no multiple of the type's block, or a zero),
- * -EOVERFLOW.  About the source's size; Q5_* and Q6_K take a byte a weight
- * for now.
+ * -EOVERFLOW.  The source's size, within 4 %.
  */
 int64_t k_matrix_size(k_type_t type, k_isa_t isa, uint32_t rows, uint32_t cols);
 

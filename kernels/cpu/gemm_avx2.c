@@ -5,52 +5,23 @@
  * unsigned bytes) and meets every row of the activation tile in turn, so that
  * the price of unpacking is shared and any number of rows takes the same way.
  * VPMADDUBSW's pairs are added up in 16 bits as far as they cannot overflow:
- * 8 times for 4-bit weights, 4 times for 5, 2 times for 6; 8-bit weights are
- * split into two planes of 4 bits.
+ * 8 times for up to 4 bits, 4 times for 5, 2 times for 6; with 8 bits each is
+ * widened at once.
  *
- * Called on any thread; no state.  Accumulators of a tile lie on the stack.
+ * There is one kernel, of which the compiler makes one for each format
+ * (K_AVX2_KERNEL); how a block comes into registers is in gemm_avx2.h, products
+ * in floats are in gemm_f32_avx2.c.  Called on any thread; no state.
+ * Accumulators of a tile lie on the stack.
  */
 
-#include <immintrin.h>
-#include <string.h>
+#include "kernels/cpu/gemm_avx2.h"
 
-#include "kernels/cpu/gemm_kernel.h"
-
-#define K_LANES  8
-#define K_AHEAD  8192 /* bytes: how far one row of x prefetches w */
-#define K_GROUPS 4    /* groups that the f32 product takes at once */
-#define k_inline static inline __attribute__((always_inline))
-
-
-/* A format as a constant, by which the compiler makes its kernel. */
-typedef struct {
-    k_store_t store;
-    int       add;   /* to stored bytes, so that they are unsigned */
-    int       off;   /* then subtracted again: off * sum of q */
-    int       flush; /* products that fit into 16 bits */
-    int       subs;
-    int       wide;
-    int       min;
-    int       full; /* 8-bit: two planes */
-} k_shape_t;
-
-typedef struct {
-    __m256i u[16]; /* 8; low and high planes by turns if full */
-    __m256  scale[2];
-    __m256  min;
-} k_regs_t;
+#define K_FULL 12 /* rows from which two groups of 8-bit weights are taken */
 
 
 static void k_avx2_int8(const k_job_t *job);
-static void k_avx2_f32(const k_job_t *job);
 static void k_avx2_quantize(const k_act_t *a, uint32_t from, uint32_t to);
 static void k_avx2_block(const float *x, k_q8_t *q);
-static void k_avx2_f32_groups(const k_job_t *job, const k_format_t *f,
-                              uint32_t n, uint32_t groups);
-static void k_avx2_f32_kinds(float *acc, const uint8_t *const *w, k_type_t kind,
-                             const float *x, size_t x_ld, uint32_t size,
-                             int n_rows, uint32_t n_groups);
-static void k_avx2_unpack(const k_format_t *f, const uint8_t *rec, float *w);
 
 
 const k_gemm_ops_t k_gemm_avx2 = {
@@ -58,307 +29,208 @@ const k_gemm_ops_t k_gemm_avx2 = {
 };
 
 
-/*
- * Keeps GCC from turning a chain of sums into a tree: that would need more
- * registers than there are.
- */
-#define k_in_order(v) __asm__("" : "+x"(v))
-
+/* Products of vectors i .. i + n - 1 with x, added up in 16 bits. */
 
 k_inline __m256i
-k_bytes4(const int8_t *q)
+k_chain(const __m256i *u, const int8_t *q, int i, int n)
 {
-    int v;
+    int     j;
+    __m256i a;
 
-    memcpy(&v, q, 4);
+    a = _mm256_maddubs_epi16(u[i], k_bytes4(q + i * 4));
 
-    return _mm256_set1_epi32(v);
+#pragma GCC unroll 8
+    for (j = i + 1; j < i + n; j++) {
+        a = _mm256_add_epi16(a,
+                             _mm256_maddubs_epi16(u[j], k_bytes4(q + j * 4)));
+        k_in_order(a);
+    }
+
+    return a;
 }
 
 
-k_inline __m256
-k_scales(const uint8_t *p, int i, int wide)
+/* A block's 8 sums in 32 bits, the halves times their sub-scales if any. */
+
+k_inline __m256i
+k_dot(const k_regs_t *r, const k_shape_t s, const int8_t *q)
 {
-    if (wide) {
-        return _mm256_loadu_ps((const float *) (p + i * 32));
+    int     i;
+    __m256i a, b, w[2];
+
+    w[0] = _mm256_set1_epi16(1);
+    w[1] = w[0];
+
+    if (s.sub == K_SUB_TWO || s.sub == K_SUB_PAIR) {
+        w[0] = r->sub[0];
+        w[1] = r->sub[1];
+
+    } else if (s.chain == 8) {
+        a = k_chain(r->u, q, 0, 4);
+        b = k_chain(r->u, q, 4, 4);
+        return _mm256_madd_epi16(_mm256_add_epi16(a, b), w[0]);
     }
 
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) (p + i * 16)));
+    if (s.chain >= 4) {
+        a = k_chain(r->u, q, 0, 4);
+        b = k_chain(r->u, q, 4, 4);
+        return _mm256_add_epi32(_mm256_madd_epi16(a, w[0]),
+                                _mm256_madd_epi16(b, w[1]));
+    }
+
+    a = _mm256_madd_epi16(k_chain(r->u, q, 0, 2), w[0]);
+
+#pragma GCC unroll 4
+    for (i = 2; i < 8; i += 2) {
+        b = _mm256_madd_epi16(k_chain(r->u, q, i, 2), w[i / 4]);
+        a = _mm256_add_epi32(a, b);
+    }
+
+    return a;
+}
+
+
+/* acc + the sums `dot` of a block, scaled. */
+
+k_inline __m256
+k_scaled(const k_regs_t *r, const k_shape_t s, __m256i dot, const k_q8_t *q,
+         __m256 acc)
+{
+    __m256  d;
+    __m256i h;
+
+    d = _mm256_broadcast_ss(&q->d);
+
+    if (s.sub == K_SUB_TWO || s.sub == K_SUB_PAIR) {
+        h = k_bytes4((const int8_t *) q->h);
+
+        if (s.off) {
+            dot = _mm256_sub_epi32(dot, _mm256_madd_epi16(r->offs, h));
+        }
+
+        if (s.min) {
+            h = _mm256_madd_epi16(r->mins, h);
+            acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(h),
+                                  _mm256_mul_ps(r->min, d), acc);
+        }
+
+    } else {
+        if (s.off) {
+            h = _mm256_set1_epi32(q->sum8);
+            h = s.off == 8 ? h : _mm256_slli_epi32(h, 1);
+            dot = _mm256_sub_epi32(dot, h);
+        }
+
+        if (s.min) {
+            acc = _mm256_fmadd_ps(r->min, _mm256_broadcast_ss(&q->dsum), acc);
+        }
+    }
+
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(r->scale, d),
+                           acc);
 }
 
 
 /*
- * A record that follows soon: the matrix is read from front to back, across
- * the ends of groups, but the CPU's own prefetcher stops at each page.
+ * 8-bit weights: x takes the sign of w, and |w| is unsigned.  Only two
+ * products fit into 16 bits: each pair is widened at once.
  */
 
-k_inline void
-k_prefetch(const uint8_t *rec, uint32_t size)
+k_inline __m256i
+k_widen(__m256i abs, __m256i w, const int8_t *q)
 {
-    uint32_t i;
+    __m256i x;
 
-    for (i = 0; i < size; i += 64) {
-        _mm_prefetch((const char *) rec + K_AHEAD + i, _MM_HINT_T0);
-    }
+    x = _mm256_sign_epi8(k_bytes4(q), w);
+
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(abs, x),
+                             _mm256_set1_epi16(1));
 }
 
 
-/* Writes up to 8 outputs of row m from n on. */
+/* 8 sums of a block of 8-bit weights in registers. */
 
-k_inline void
-k_store(const k_job_t *job, uint32_t m, uint32_t n, __m256 acc)
+k_inline __m256i
+k_full_dot(const __m256i *u, const int8_t *q)
 {
-    float   *out, tmp[K_LANES];
-    uint32_t i;
+    int     i;
+    __m256i sum;
 
-    out = job->out + m * job->ld + n;
+    sum = k_widen(_mm256_abs_epi8(u[0]), u[0], q);
 
-    if (n + K_LANES <= job->n_to) {
-        if (job->bias) {
-            acc = _mm256_add_ps(acc, _mm256_loadu_ps(job->bias + n));
-        }
-
-        if (job->flags & K_GEMM_ADD) {
-            acc = _mm256_add_ps(_mm256_loadu_ps(out), acc);
-        }
-
-        _mm256_storeu_ps(out, acc);
-        return;
+#pragma GCC unroll 8
+    for (i = 1; i < 8; i++) {
+        sum = _mm256_add_epi32(sum,
+                               k_widen(_mm256_abs_epi8(u[i]), u[i], q + i * 4));
+        k_in_order(sum);
     }
 
-    _mm256_storeu_ps(tmp, acc);
-
-    for (i = 0; i < job->n_to - n; i++) {
-        if (job->bias) {
-            tmp[i] += job->bias[n + i];
-        }
-
-        out[i] = job->flags & K_GEMM_ADD ? out[i] + tmp[i] : tmp[i];
-    }
+    return sum;
 }
 
 
+/* A block's vectors and scales, and its sums with a row of x. */
+
 k_inline void
-k_load(const uint8_t *rec, const k_shape_t s, k_regs_t *r)
+k_load(const uint8_t *rec, const k_shape_t s, int b, const k_head_t *h,
+       k_regs_t *r)
 {
-    int            i;
-    __m256i        v, low;
     const uint8_t *p;
 
-    low = _mm256_set1_epi8(15);
-    p = rec + (s.store == K_NIBBLES ? 16 : 32) * K_LANES;
+    p = rec + k_planes_at(s) + b * s.bits * 32;
+    k_load_scales(rec, s, b, h, r);
 
-#pragma GCC unroll 8
-    for (i = 0; i < 8; i++) {
-        if (s.store == K_NIBBLES) {
-            v = _mm256_loadu_si256((const __m256i *) (rec + i % 4 * 32));
-            v = i < 4 ? v : _mm256_srli_epi16(v, 4);
-            r->u[i] = _mm256_and_si256(v, low);
-            continue;
-        }
-
-        v = _mm256_loadu_si256((const __m256i *) (rec + i * 32));
-
-        if (s.add) {
-            v = _mm256_add_epi8(v, _mm256_set1_epi8((char) s.add));
-        }
-
-        if (s.full) {
-            r->u[i * 2] = _mm256_and_si256(v, low);
-            r->u[i * 2 + 1] = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
-
-        } else {
-            r->u[i] = v;
-        }
-    }
-
-    r->scale[0] = k_scales(p, 0, s.wide);
-
-    if (s.subs == 2) {
-        r->scale[1] = k_scales(p, 1, s.wide);
-    }
-
-    if (s.min) {
-        r->min = k_scales(p, s.subs, s.wide);
+    if (s.full) {
+        k_signed(p, s, r->u);
+    } else {
+        k_unsigned(p, s, r->u);
     }
 }
 
-
-/*
- * u[from .. from + n) times q: 8 sums.  Two chains of n / 2 products, which
- * fit into 16 bits; together too, if `flush` is n.
- */
-
-k_inline __m256i
-k_dot(const __m256i *u, const int8_t *q, int from, int n, int flush)
-{
-    int     i, half;
-    __m256i a, b, ones;
-
-    ones = _mm256_set1_epi16(1);
-    half = n / 2;
-    u += from;
-    q += from * 4;
-    a = _mm256_maddubs_epi16(u[0], k_bytes4(q));
-    b = _mm256_maddubs_epi16(u[half], k_bytes4(q + half * 4));
-
-#pragma GCC unroll 8
-    for (i = 1; i < half; i++) {
-        a = _mm256_add_epi16(a,
-                             _mm256_maddubs_epi16(u[i], k_bytes4(q + i * 4)));
-        k_in_order(a);
-        b = _mm256_add_epi16(
-            b, _mm256_maddubs_epi16(u[half + i], k_bytes4(q + (half + i) * 4)));
-        k_in_order(b);
-    }
-
-    if (flush >= n) {
-        return _mm256_madd_epi16(_mm256_add_epi16(a, b), ones);
-    }
-
-    return _mm256_add_epi32(_mm256_madd_epi16(a, ones),
-                            _mm256_madd_epi16(b, ones));
-}
-
-
-/* acc + the sums `dot` of part i of a block, scaled. */
-
-k_inline __m256
-k_scaled(const k_regs_t *r, const k_shape_t s, int i, __m256i dot,
-         const k_q8_t *q, __m256 acc)
-{
-    __m256 t, sum;
-
-    t = _mm256_cvtepi32_ps(dot);
-    sum = _mm256_broadcast_ss(s.subs == 2 ? &q->h[i] : &q->sum);
-
-    if (s.off) {
-        /* exact: integers below 2^24 */
-        t = _mm256_fnmadd_ps(_mm256_set1_ps((float) s.off), sum, t);
-    }
-
-    t = s.min ? _mm256_fmadd_ps(r->scale[i], t, _mm256_mul_ps(r->min, sum))
-              : _mm256_mul_ps(r->scale[i], t);
-
-    return _mm256_fmadd_ps(t, _mm256_broadcast_ss(&q->d), acc);
-}
-
-
-/* acc + the product of one block with one row of x. */
 
 k_inline __m256
 k_step(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, __m256 acc)
 {
-    int i, n;
+    __m256i dot;
 
-    n = 8 / s.subs;
+    dot = s.full ? k_full_dot(r->u, q->q) : k_dot(r, s, q->q);
 
-#pragma GCC unroll 2
-    for (i = 0; i < s.subs; i++) {
-        acc = k_scaled(r, s, i, k_dot(r->u, q->q, i * n, n, s.flush), q, acc);
-    }
-
-    return acc;
+    return k_scaled(r, s, dot, q, acc);
 }
 
 
-/*
- * 8-bit weights in two planes of 4 bits, `rows` rows of x at once.  16
- * vectors of weights are too many for the registers: they come from memory,
- * each once for all of the rows.
- */
-
-k_inline void
-k_planes(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, float *acc,
-         const int rows)
-{
-    int     i, j;
-    __m256i low[4], high[4], x, l, h;
-
-    /* GCC would keep some of u, and spill what is needed more */
-    __asm__ volatile("" : : "r"(r->u) : "memory");
-
-#pragma GCC unroll 8
-    for (i = 0; i < 8; i++) {
-        l = r->u[i * 2];
-        h = r->u[i * 2 + 1];
-
-#pragma GCC unroll 4
-        for (j = 0; j < rows; j++) {
-            x = k_bytes4(q[j].q + i * 4);
-
-            if (i == 0) {
-                low[j] = _mm256_maddubs_epi16(l, x);
-                high[j] = _mm256_maddubs_epi16(h, x);
-
-            } else {
-                low[j] = _mm256_add_epi16(low[j], _mm256_maddubs_epi16(l, x));
-                high[j] = _mm256_add_epi16(high[j], _mm256_maddubs_epi16(h, x));
-            }
-
-            k_in_order(low[j]);
-            k_in_order(high[j]);
-        }
-    }
-
-#pragma GCC unroll 4
-    for (j = 0; j < rows; j++) {
-        low[j] = _mm256_madd_epi16(low[j], _mm256_set1_epi16(1));
-        high[j] = _mm256_madd_epi16(high[j], _mm256_set1_epi16(16));
-        low[j] = _mm256_add_epi32(low[j], high[j]);
-
-        _mm256_store_ps(acc + j * K_LANES,
-                        k_scaled(r, s, 0, low[j], q + j,
-                                 _mm256_load_ps(acc + j * K_LANES)));
-    }
-}
-
-
-k_inline void
-k_block(const k_job_t *job, const k_shape_t s, const uint8_t *rec,
-        const k_q8_t *q, float *acc)
-{
-    float   *p;
-    uint32_t m;
-    k_regs_t r;
-
-    k_load(rec, s, &r);
-
-    if (!s.full) {
-#pragma GCC unroll 4
-        for (p = acc; p < acc + job->m * K_LANES; p += K_LANES) {
-            _mm256_store_ps(p, k_step(&r, s, q++, _mm256_load_ps(p)));
-        }
-
-        return;
-    }
-
-    for (m = 0; m + 4 <= job->m; m += 4) {
-        k_planes(&r, s, q + m, acc + m * K_LANES, 4);
-    }
-
-    for (; m < job->m; m++) {
-        k_planes(&r, s, q + m, acc + m * K_LANES, 1);
-    }
-}
-
+/* One group, any number of rows. */
 
 k_inline void
 k_many(const k_job_t *job, const k_shape_t s)
 {
-    float          acc[K_TILE_MAX * K_LANES] __attribute__((aligned(32)));
-    uint32_t       n, m, b, blocks;
+    int            b;
+    float          acc[K_TILE_MAX * K_LANES] __attribute__((aligned(32))), *p;
+    uint32_t       n, m, i, records;
+    k_regs_t       r;
+    k_head_t       h;
+    const k_q8_t  *q, *x;
     const uint8_t *rec;
 
-    blocks = job->w->cols / K_BLOCK;
+    records = job->w->cols / K_BLOCK / (uint32_t) k_blocks(s);
 
     for (n = job->n_from; n < job->n_to; n += K_LANES) {
         rec = k_group(job->w, n);
+        q = job->q;
         memset(acc, 0, job->m * K_LANES * sizeof(float));
 
-        for (b = 0; b < blocks; b++) {
-            k_block(job, s, rec, job->q + b * job->stride, acc);
-            rec += job->w->record;
+        for (i = 0; i < records; i++, rec += job->w->record) {
+            k_head(rec, s, &h);
+
+            for (b = 0; b < k_blocks(s); b++, q += job->stride) {
+                k_load(rec, s, b, &h, &r);
+                x = q;
+
+#pragma GCC unroll 4
+                for (p = acc; p < acc + job->m * K_LANES; p += K_LANES, x++) {
+                    _mm256_store_ps(p, k_step(&r, s, x, _mm256_load_ps(p)));
+                }
+            }
         }
 
         for (m = 0; m < job->m; m++) {
@@ -368,77 +240,190 @@ k_many(const k_job_t *job, const k_shape_t s)
 }
 
 
+/* 8 vectors of a block and their absolute values, by turns. */
+
+typedef struct {
+    __m256i u[16];
+    __m256  scale;
+} k_full_t;
+
+
+/*
+ * `rows` rows of x with `groups` (1 or 2) blocks.  The weights are too many
+ * for the registers: they come from memory, each once for all of the rows.
+ * Accumulators of group g are at acc + g * K_TILE_MAX * K_LANES.
+ */
+
+k_inline void
+k_full_step(const k_full_t *r, const k_q8_t *q, float *acc, const int rows,
+            const int groups)
+{
+    int     i, j, g;
+    float  *p;
+    __m256  d;
+    __m256i sum[2][4], v, abs;
+
+    /* GCC would keep some of u, and spill what is needed more */
+    __asm__ volatile("" : : "r"(r) : "memory");
+
+#pragma GCC unroll 8
+    for (i = 0; i < 8; i++) {
+#pragma GCC unroll 2
+        for (g = 0; g < groups; g++) {
+            v = r[g].u[i * 2];
+            abs = r[g].u[i * 2 + 1];
+
+#pragma GCC unroll 4
+            for (j = 0; j < rows; j++) {
+                if (i == 0) {
+                    sum[g][j] = k_widen(abs, v, q[j].q);
+                    continue;
+                }
+
+                sum[g][j] = _mm256_add_epi32(sum[g][j],
+                                             k_widen(abs, v, q[j].q + i * 4));
+                k_in_order(sum[g][j]);
+            }
+        }
+    }
+
+#pragma GCC unroll 4
+    for (j = 0; j < rows; j++) {
+        d = _mm256_broadcast_ss(&q[j].d);
+
+#pragma GCC unroll 2
+        for (g = 0; g < groups; g++) {
+            p = acc + (g * K_TILE_MAX + j) * K_LANES;
+            _mm256_store_ps(p, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[g][j]),
+                                               _mm256_mul_ps(r[g].scale, d),
+                                               _mm256_load_ps(p)));
+        }
+    }
+}
+
+
+k_inline void
+k_full_load(const uint8_t *rec, const k_shape_t s, int b, k_full_t *r)
+{
+    int      i;
+    k_head_t h;
+    k_regs_t t;
+
+    k_head(rec, s, &h);
+    k_load(rec, s, b, &h, &t);
+    r->scale = t.scale;
+
+#pragma GCC unroll 8
+    for (i = 0; i < 8; i++) {
+        r->u[i * 2] = t.u[i];
+        r->u[i * 2 + 1] = _mm256_abs_epi8(t.u[i]);
+    }
+}
+
+
+/* `groups` groups from row n of w on, any number of rows. */
+
+k_inline void
+k_full_tile(const k_job_t *job, const k_shape_t s, uint32_t n, const int groups)
+{
+    int           g;
+    float         acc[2 * K_TILE_MAX * K_LANES] __attribute__((aligned(32)));
+    size_t        at;
+    uint32_t      m, b, blocks, in;
+    k_full_t      r[2];
+    const k_q8_t *q;
+
+    blocks = job->w->cols / K_BLOCK;
+    q = job->q;
+
+#pragma GCC unroll 2
+    for (g = 0; g < groups; g++) {
+        memset(acc + g * K_TILE_MAX * K_LANES, 0,
+               job->m * K_LANES * sizeof(float));
+    }
+
+    for (b = 0; b < blocks; b++, q += job->stride) {
+        in = b % (uint32_t) k_blocks(s);
+        at = b / (uint32_t) k_blocks(s) * (size_t) job->w->record;
+
+#pragma GCC unroll 2
+        for (g = 0; g < groups; g++) {
+            k_full_load(k_group(job->w, n + (uint32_t) g * K_LANES) + at, s,
+                        (int) in, &r[g]);
+        }
+
+        for (m = 0; m + 4 <= job->m; m += 4) {
+            k_full_step(r, q + m, acc + m * K_LANES, 4, groups);
+        }
+
+        for (; m + 2 <= job->m; m += 2) {
+            k_full_step(r, q + m, acc + m * K_LANES, 2, groups);
+        }
+
+        if (m < job->m) {
+            k_full_step(r, q + m, acc + m * K_LANES, 1, groups);
+        }
+    }
+
+    for (m = 0; m < job->m; m++) {
+        for (g = 0; g < groups; g++) {
+            k_store(job, m, n + (uint32_t) g * K_LANES,
+                    _mm256_load_ps(
+                        acc + ((uint32_t) g * K_TILE_MAX + m) * K_LANES));
+        }
+    }
+}
+
+
+k_inline void
+k_full_many(const k_job_t *job, const k_shape_t s)
+{
+    uint32_t n;
+
+    n = job->n_from;
+
+    /* two groups: an activation is broadcast once for both */
+    for (; n + K_LANES < job->n_to; n += 2 * K_LANES) {
+        k_full_tile(job, s, n, 2);
+    }
+
+    if (n < job->n_to) {
+        k_full_tile(job, s, n, 1);
+    }
+}
+
+
 /* One row: the accumulator stays in its register. */
 
 k_inline void
 k_one(const k_job_t *job, const k_shape_t s)
 {
+    int            b;
     __m256         acc;
-    uint32_t       n, b, blocks;
+    uint32_t       n, i, records;
     k_regs_t       r;
+    k_head_t       h;
     const k_q8_t  *q;
-    const uint8_t *rec;
+    const uint8_t *rec, *p;
 
-    blocks = job->w->cols / K_BLOCK;
+    records = job->w->cols / K_BLOCK / (uint32_t) k_blocks(s);
 
     for (n = job->n_from; n < job->n_to; n += K_LANES) {
         rec = k_group(job->w, n);
         acc = _mm256_setzero_ps();
         q = job->q;
 
-        for (b = 0; b < blocks; b++) {
-            k_prefetch(rec, job->w->record);
-            k_load(rec, s, &r);
-            acc = k_step(&r, s, q, acc);
-            rec += job->w->record;
-            q += job->stride;
-        }
+        for (i = 0; i < records; i++, rec += job->w->record) {
+            k_prefetch(rec, k_planes_at(s));
+            k_head(rec, s, &h);
+            p = rec + k_planes_at(s);
 
-        k_store(job, 0, n, acc);
-    }
-}
-
-
-/*
- * One row, 8-bit weights: x takes the sign of w, and |w| is unsigned.  Less
- * work than two planes where nothing is shared.
- */
-
-static void
-k_one_full(const k_job_t *job)
-{
-    int            i;
-    __m256         acc, t;
-    __m256i        v, x, sum, ones;
-    uint32_t       n, b, blocks;
-    const k_q8_t  *q;
-    const uint8_t *rec;
-
-    ones = _mm256_set1_epi16(1);
-    blocks = job->w->cols / K_BLOCK;
-
-    for (n = job->n_from; n < job->n_to; n += K_LANES) {
-        rec = k_group(job->w, n);
-        acc = _mm256_setzero_ps();
-        q = job->q;
-
-        for (b = 0; b < blocks; b++) {
-            sum = _mm256_setzero_si256();
-            k_prefetch(rec, job->w->record);
-
-#pragma GCC unroll 8
-            for (i = 0; i < 8; i++) {
-                v = _mm256_loadu_si256((const __m256i *) (rec + i * 32));
-                x = _mm256_sign_epi8(k_bytes4(q->q + i * 4), v);
-                x = _mm256_maddubs_epi16(_mm256_abs_epi8(v), x);
-                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x, ones));
+            for (b = 0; b < k_blocks(s); b++, q += job->stride) {
+                k_prefetch(p, s.bits * 32);
+                k_load(rec, s, b, &h, &r);
+                acc = k_step(&r, s, q, acc);
+                p += s.bits * 32;
             }
-
-            t = _mm256_mul_ps(k_scales(rec + 32 * K_LANES, 0, 0),
-                              _mm256_cvtepi32_ps(sum));
-            acc = _mm256_fmadd_ps(t, _mm256_broadcast_ss(&q->d), acc);
-            rec += job->w->record;
-            q += job->stride;
         }
 
         k_store(job, 0, n, acc);
@@ -446,292 +431,52 @@ k_one_full(const k_job_t *job)
 }
 
 
-#define k_avx2_kernel(name, ...)                                               \
+/* The kernel of a format; it is followed by a semicolon. */
+
+#define K_AVX2_KERNEL(name, ...)                                               \
     static void k_avx2_##name(const k_job_t *job)                              \
     {                                                                          \
         const k_shape_t s = {__VA_ARGS__};                                     \
                                                                                \
         if (job->m == 1) {                                                     \
             k_one(job, s);                                                     \
+        } else if (s.full && job->m >= K_FULL) {                               \
+            k_full_many(job, s);                                               \
         } else {                                                               \
             k_many(job, s);                                                    \
         }                                                                      \
-    }
+    }                                                                          \
+    _Static_assert(1, "")
 
-/* name, store, add, off, flush, subs, wide, min, full */
-k_avx2_kernel(q4_0, K_NIBBLES, 0, 8, 8, 1, 0, 0,
-              0) k_avx2_kernel(q4_1, K_NIBBLES, 0, 0, 8, 1, 0, 1, 0)
-    k_avx2_kernel(q4_k, K_NIBBLES, 0, 0, 8, 1, 1, 1, 0)
-        k_avx2_kernel(q5_0, K_BYTES, 16, 16, 4, 1, 0, 0, 0)
-            k_avx2_kernel(q5_1, K_BYTES, 0, 0, 4, 1, 0, 1, 0)
-                k_avx2_kernel(q5_k, K_BYTES, 0, 0, 4, 1, 1, 1, 0)
-                    k_avx2_kernel(q6_k, K_BYTES, 32, 32, 2, 2, 1, 0, 0)
-                        k_avx2_kernel(q8_0, K_BYTES, -128, 128, 8, 1, 0, 0, 1)
-
-
-                            static void k_avx2_int8(const k_job_t *job)
-{
-    switch (job->w->type) {
-
-    case K_Q4_0:
-        k_avx2_q4_0(job);
-        return;
-
-    case K_Q4_1:
-        k_avx2_q4_1(job);
-        return;
-
-    case K_Q4_K:
-        k_avx2_q4_k(job);
-        return;
-
-    case K_Q5_0:
-        k_avx2_q5_0(job);
-        return;
-
-    case K_Q5_1:
-        k_avx2_q5_1(job);
-        return;
-
-    case K_Q5_K:
-        k_avx2_q5_k(job);
-        return;
-
-    case K_Q6_K:
-        k_avx2_q6_k(job);
-        return;
-
-    case K_Q8_0:
-        if (job->m == 1) {
-            k_one_full(job);
-        } else {
-            k_avx2_q8_0(job);
-        }
-        return;
-
-    default:
-        return;
-    }
-}
-
-
-/* Inputs k of 8 rows, out of floats of a kind. */
-
-k_inline __m256
-k_plain(const uint8_t *w, uint32_t k, const k_type_t kind)
-{
-    __m256i v;
-
-    if (kind == K_F32) {
-        return _mm256_loadu_ps((const float *) w + k * K_LANES);
-    }
-
-    if (kind == K_F16) {
-        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) (w + k * 16)));
-    }
-
-    v = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *) (w + k * 16)));
-
-    return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
-}
-
-
-/* A record as floats: w[k * 8 + r]. */
-
-static void
-k_avx2_unpack(const k_format_t *f, const uint8_t *rec, float *w)
-{
-    int            k, shift;
-    __m256         t, min;
-    __m256i        v;
-    const uint8_t *p;
-
-    if (f->type == K_F16) {
-        for (k = 0; k < K_BLOCK; k++) {
-            _mm256_store_ps(w + k * K_LANES, k_plain(rec, (uint32_t) k, K_F16));
-        }
-
-        return;
-    }
-
-    if (f->type == K_BF16) {
-        for (k = 0; k < K_BLOCK; k++) {
-            _mm256_store_ps(w + k * K_LANES,
-                            k_plain(rec, (uint32_t) k, K_BF16));
-        }
-
-        return;
-    }
-
-    p = rec + k_record_scales(f, K_LANES);
-    min = f->min ? k_scales(p, f->subs, f->wide) : _mm256_setzero_ps();
-
-    for (k = 0; k < K_BLOCK; k++) {
-        shift = k % 4 * 8;
-
-        if (f->store == K_NIBBLES) {
-            v = _mm256_loadu_si256((const __m256i *) (rec + k % 16 / 4 * 32));
-            v = _mm256_srli_epi32(v, shift + (k < 16 ? 0 : 4));
-            v = _mm256_and_si256(v, _mm256_set1_epi32(15));
-            v = _mm256_sub_epi32(v, _mm256_set1_epi32(f->off));
-
-        } else {
-            v = _mm256_loadu_si256((const __m256i *) (rec + k / 4 * 32));
-            v = _mm256_slli_epi32(v, 24 - shift);
-            v = _mm256_srai_epi32(v, 24);
-        }
-
-        t = k_scales(p, k * f->subs / K_BLOCK, f->wide);
-        t = _mm256_mul_ps(t, _mm256_cvtepi32_ps(v));
-
-        if (f->min) {
-            t = _mm256_add_ps(t, min);
-        }
-
-        _mm256_store_ps(w + k * K_LANES, t);
-    }
-}
-
-
-/*
- * `rows` (1 or 2) rows of x, `groups` groups of w, `size` inputs: enough
- * chains of sums at once to hide the latency of FMA, each in the order of k.
- */
-
-k_inline void
-k_f32_tile(float *acc, const uint8_t *const *w, const k_type_t kind,
-           const float *x, size_t x_ld, uint32_t size, const int rows,
-           const int groups)
-{
-    int      i, g;
-    __m256   sum[2][K_GROUPS], v;
-    uint32_t k;
-
-#pragma GCC unroll 2
-    for (i = 0; i < rows; i++) {
-#pragma GCC unroll 4
-        for (g = 0; g < groups; g++) {
-            sum[i][g] = _mm256_load_ps(acc + (i * K_GROUPS + g) * K_LANES);
-        }
-    }
-
-    for (k = 0; k < size; k++) {
-#pragma GCC unroll 4
-        for (g = 0; g < groups; g++) {
-            v = k_plain(w[g], k, kind);
-#pragma GCC unroll 2
-            for (i = 0; i < rows; i++) {
-                sum[i][g] =
-                    _mm256_fmadd_ps(v, _mm256_broadcast_ss(x + i * x_ld + k),
-                                    sum[i][g]);
-            }
-        }
-    }
-
-#pragma GCC unroll 2
-    for (i = 0; i < rows; i++) {
-#pragma GCC unroll 4
-        for (g = 0; g < groups; g++) {
-            _mm256_store_ps(acc + (i * K_GROUPS + g) * K_LANES, sum[i][g]);
-        }
-    }
-}
-
-
-/* The tile as constants: the compiler makes one of each. */
-
-#define k_f32_case(rows, groups)                                               \
-    do {                                                                       \
-        if (kind == K_F32) {                                                   \
-            k_f32_tile(acc, w, K_F32, x, x_ld, size, rows, groups);            \
-        } else if (kind == K_F16) {                                            \
-            k_f32_tile(acc, w, K_F16, x, x_ld, size, rows, groups);            \
-        } else {                                                               \
-            k_f32_tile(acc, w, K_BF16, x, x_ld, size, rows, groups);           \
-        }                                                                      \
-    } while (0)
+K_AVX2_KERNEL(q4_0, .bits = 4, .off = 8, .chain = 8);
+K_AVX2_KERNEL(q4_1, .bits = 4, .chain = 8, .min = 1);
+K_AVX2_KERNEL(q5_0, .bits = 5, .off = 16, .chain = 4);
+K_AVX2_KERNEL(q5_1, .bits = 5, .chain = 4, .min = 1);
+K_AVX2_KERNEL(q8_0, .bits = 8, .full = 1);
+K_AVX2_KERNEL(q2_k, .bits = 2, .chain = 8, .min = 1, .sub = K_SUB_PAIR);
+K_AVX2_KERNEL(q3_k, .bits = 3, .off = 4, .chain = 8, .sub = K_SUB_TWO);
+K_AVX2_KERNEL(q4_k, .bits = 4, .chain = 8, .min = 1, .sub = K_SUB_MIN);
+K_AVX2_KERNEL(q5_k, .bits = 5, .chain = 4, .min = 1, .sub = K_SUB_MIN);
+K_AVX2_KERNEL(q6_k, .bits = 6, .off = 32, .chain = 2, .sub = K_SUB_TWO);
+K_AVX2_KERNEL(iq4_nl, .bits = 4, .full = 1, .map = K_MAP_IQ4);
+K_AVX2_KERNEL(iq4_xs, .bits = 4, .full = 1, .map = K_MAP_IQ4, .sub = K_SUB_ONE);
+K_AVX2_KERNEL(mxfp4, .bits = 4, .off = 16, .chain = 4, .map = K_MAP_MXFP4);
 
 
 static void
-k_avx2_f32_kinds(float *acc, const uint8_t *const *w, k_type_t kind,
-                 const float *x, size_t x_ld, uint32_t size, int n_rows,
-                 uint32_t n_groups)
+k_avx2_int8(const k_job_t *job)
 {
-    if (n_groups == K_GROUPS && n_rows >= 2) {
-        k_f32_case(2, K_GROUPS);
+    static void (*const kernels[])(const k_job_t *) = {
+        [K_Q4_0] = k_avx2_q4_0,     [K_Q4_1] = k_avx2_q4_1,
+        [K_Q5_0] = k_avx2_q5_0,     [K_Q5_1] = k_avx2_q5_1,
+        [K_Q8_0] = k_avx2_q8_0,     [K_Q2_K] = k_avx2_q2_k,
+        [K_Q3_K] = k_avx2_q3_k,     [K_Q4_K] = k_avx2_q4_k,
+        [K_Q5_K] = k_avx2_q5_k,     [K_Q6_K] = k_avx2_q6_k,
+        [K_IQ4_NL] = k_avx2_iq4_nl, [K_IQ4_XS] = k_avx2_iq4_xs,
+        [K_MXFP4] = k_avx2_mxfp4,
+    };
 
-    } else if (n_groups == K_GROUPS) {
-        k_f32_case(1, K_GROUPS);
-
-    } else if (n_rows >= 2) {
-        k_f32_case(2, 1);
-
-    } else {
-        k_f32_case(1, 1);
-    }
-}
-
-
-static void
-k_avx2_f32_groups(const k_job_t *job, const k_format_t *f, uint32_t n,
-                  uint32_t groups)
-{
-    float    acc[K_TILE_MAX * K_GROUPS * K_LANES] __attribute__((aligned(32)));
-    float    piece[K_GROUPS][K_BLOCK * K_LANES] __attribute__((aligned(32)));
-    float   *p;
-    size_t   at;
-    uint32_t m, g, k, size;
-    const float   *x;
-    k_type_t       kind;
-    const uint8_t *w[K_GROUPS];
-
-    /* few rows convert on the way, for many it is done once */
-    kind = f->store == K_PLAIN && job->m <= 2 ? f->type : K_F32;
-
-    memset(acc, 0, job->m * K_GROUPS * K_LANES * sizeof(float));
-
-    for (k = 0, at = 0; k < job->w->cols; k += size, at += job->w->record) {
-        size = job->w->cols - k < K_BLOCK ? job->w->cols - k : K_BLOCK;
-
-        for (g = 0; g < groups; g++) {
-            w[g] = k_group(job->w, n + g * K_LANES) + at;
-
-            if (kind != f->type) {
-                k_avx2_unpack(f, w[g], piece[g]);
-                w[g] = (const uint8_t *) piece[g];
-            }
-        }
-
-        for (m = 0; m < job->m; m += 2) {
-            p = acc + m * K_GROUPS * K_LANES;
-            x = job->x + m * job->x_ld + k;
-
-            k_avx2_f32_kinds(p, w, kind, x, job->x_ld, size, (int) (job->m - m),
-                             groups);
-        }
-    }
-
-    for (m = 0; m < job->m; m++) {
-        for (g = 0; g < groups; g++) {
-            k_store(job, m, n + g * K_LANES,
-                    _mm256_load_ps(acc + (m * K_GROUPS + g) * K_LANES));
-        }
-    }
-}
-
-
-static void
-k_avx2_f32(const k_job_t *job)
-{
-    uint32_t          n, groups;
-    const k_format_t *f;
-
-    f = k_format(job->w->type);
-
-    for (n = job->n_from; n < job->n_to; n += groups * K_LANES) {
-        groups = n + K_GROUPS * K_LANES <= job->n_to ? K_GROUPS : 1;
-        k_avx2_f32_groups(job, f, n, groups);
-    }
+    kernels[job->w->type](job);
 }
 
 
@@ -790,9 +535,10 @@ k_avx2_block(const float *x, k_q8_t *q)
         c[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inv));
     }
 
-    q->h[0] = (float) k_sum8(_mm256_add_epi32(c[0], c[1]));
-    q->h[1] = (float) k_sum8(_mm256_add_epi32(c[2], c[3]));
-    q->sum = q->h[0] + q->h[1];
+    q->h[0] = (int16_t) k_sum8(_mm256_add_epi32(c[0], c[1]));
+    q->h[1] = (int16_t) k_sum8(_mm256_add_epi32(c[2], c[3]));
+    q->sum8 = 8 * (q->h[0] + q->h[1]);
+    q->dsum = q->d * (float) (q->h[0] + q->h[1]);
 
     a = _mm256_packs_epi16(_mm256_packs_epi32(c[0], c[1]),
                            _mm256_packs_epi32(c[2], c[3]));

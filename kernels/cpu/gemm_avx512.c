@@ -2,53 +2,29 @@
  * Matrix products for AVX-512 with VNNI: 16 rows of w in the lanes.
  *
  * Two blocks of 16 rows x 32 inputs are unpacked once into 16 registers of
- * unsigned bytes and meet the rows of the activation tile, K_ROWS at a time:
- * eight chains of VPDPBUSD hide its latency, and a broadcast serves two of
- * them.  Bytes are stored with 128 added, which is subtracted again as 128 *
- * sum of q.
+ * unsigned bytes and meet the rows of the activation tile, up to K_ROWS at a
+ * time: a broadcast serves two VPDPBUSD, whose chains are many enough to hide
+ * their latency.  What has to be subtracted because bytes are unsigned, off *
+ * sum of x, is where the chains start: one VPDPWSSD for both blocks.
+ *
+ * Formats with two scales in a block start their chains from K_MAGIC's bits,
+ * so that the sums are floats without a conversion; sub * (K_MAGIC + sum) -
+ * sub * K_MAGIC is exact.
  *
  * Written in the operations of vec512.h; t/kernels/gemm.c compiles the same
  * source with them emulated (K_VEC512_EMULATE; the table is then called
  * k_gemm_vec512).  Called on any thread; no state.
  */
 
-#include <string.h>
+#include "kernels/cpu/gemm_avx512.h"
 
-#include "kernels/cpu/gemm_kernel.h"
-#include "kernels/cpu/vec512.h"
-
-#define K_LANES  16
-#define K_ROWS   4    /* of x at a time, integers */
-#define K_AHEAD  8192 /* bytes: how far one row of x prefetches w */
-#define K_GROUPS 4    /* groups that the f32 product takes at once */
-#define k_inline static inline __attribute__((always_inline))
-
-
-/* A format as a constant, by which the compiler makes its kernel. */
-typedef struct {
-    k_store_t store;
-    int       off; /* off * sum of q is subtracted */
-    int       subs;
-    int       wide;
-    int       min;
-} k_shape_t;
-
-typedef struct {
-    v5i u[8];
-    v5f scale[2];
-    v5f min;
-} k_regs_t;
+#define K_ROWS  4    /* of x at a time */
+#define K_AHEAD 8192 /* bytes: how far one row of x prefetches w */
 
 
 static void k_v512_int8(const k_job_t *job);
 static void k_v512_f32(const k_job_t *job);
 static void k_v512_quantize(const k_act_t *a, uint32_t from, uint32_t to);
-static void k_v512_f32_groups(const k_job_t *job, const k_format_t *f,
-                              uint32_t n, uint32_t groups);
-static void k_v512_f32_kinds(float *acc, const uint8_t *const *w, k_type_t kind,
-                             const float *x, size_t x_ld, uint32_t size,
-                             int n_rows, uint32_t n_groups);
-static void k_v512_unpack(const k_format_t *f, const uint8_t *rec, float *w);
 
 
 #ifdef K_VEC512_EMULATE
@@ -59,13 +35,6 @@ const k_gemm_ops_t k_gemm_avx512 = {
 #endif
     K_ISA_AVX512, K_LANES, k_v512_int8, k_v512_f32, k_v512_quantize,
 };
-
-
-k_inline v5f
-k_scales(const uint8_t *p, int i, int wide)
-{
-    return wide ? v5f_load(p + i * 64) : v5f_load_f16(p + i * 32);
-}
 
 
 /* Writes up to 16 outputs of row m from n on. */
@@ -103,102 +72,203 @@ k_store(const k_job_t *job, uint32_t m, uint32_t n, v5f acc)
 }
 
 
-k_inline void
-k_load(const uint8_t *rec, const k_shape_t s, k_regs_t *r)
+/* Where the sum of half i (of the block, if it has no halves) starts. */
+
+k_inline v5i
+k_start(const k_regs_t *r, const k_rows_t kind, const int i, const k_q8_t *x)
 {
-    int            i;
-    v5i            v, low;
-    const uint8_t *p;
+    v5i zero;
 
-    low = v5i_set32(0x0f0f0f0f);
-    p = rec + (s.store == K_NIBBLES ? 16 : 32) * K_LANES;
+    zero = k_rows_halved(kind) ? v5i_set32(K_MAGIC_BITS) : v5i_zero();
 
-#pragma GCC unroll 8
-    for (i = 0; i < 8; i++) {
-        if (s.store == K_NIBBLES) {
-            v = v5i_load(rec + i % 4 * 64);
-            r->u[i] = v5i_and(i < 4 ? v : v5i_shr(v, 4), low);
-
-        } else {
-            r->u[i] = v5i_load(rec + i * 64);
-        }
+    if (kind == K_ROWS_OFF || kind == K_ROWS_TWO) {
+        return v5i_dot2(zero, r->off[i], v5i_each(x->h));
     }
 
-    r->scale[0] = k_scales(p, 0, s.wide);
-
-    if (s.subs == 2) {
-        r->scale[1] = k_scales(p, 1, s.wide);
-    }
-
-    if (s.min) {
-        r->min = k_scales(p, s.subs, s.wide);
-    }
+    return zero;
 }
 
 
-/* acc + the sums `dot` of part i of a block, scaled. */
+/* dot + vectors [from, to) of u times x. */
 
-k_inline v5f
-k_scaled(const k_regs_t *r, const k_shape_t s, int i, v5i dot, const k_q8_t *q,
-         v5f acc)
+k_inline void
+k_dots(const v5i u[][8], const k_q8_t *x, v5i dot[][K_ROWS], const int from,
+       const int to, const int rows, const int groups)
 {
-    v5f t, sum;
+    int g, j, k;
+    v5i v;
 
-    sum = v5f_set(s.subs == 2 ? q->h[i] : q->sum);
-    t = v5f_from_i(dot);
-
-    if (s.off) {
-        /* exact: integers below 2^24 */
-        t = v5f_fnma(v5f_set((float) s.off), sum, t);
+#pragma GCC unroll 8
+    for (k = from; k < to; k++) {
+#pragma GCC unroll 4
+        for (j = 0; j < rows; j++) {
+            v = v5i_each(x[j].q + k * 4);
+#pragma GCC unroll 2
+            for (g = 0; g < groups; g++) {
+                dot[g][j] = v5i_dot(dot[g][j], u[g][k], v);
+                v5i_keep(dot[g][j]);
+            }
+        }
     }
-
-    t = s.min ? v5f_fma(r->scale[i], t, v5f_mul(r->min, sum))
-              : v5f_mul(r->scale[i], t);
-
-    return v5f_fma(t, v5f_set(q->d), acc);
 }
 
 
 /*
- * `groups` (1 or 2) blocks with `rows` rows of x.  Accumulators of group g
- * are at acc + g * K_TILE_MAX * 16.
+ * acc + the product of a block whose sums are dot: of half 1, if it has halves;
+ * half 0 has its in dot0.
+ */
+
+k_inline v5f
+k_scaled(const k_regs_t *r, const k_rows_t kind, v5i dot0, v5i dot,
+         const k_q8_t *x, v5f acc)
+{
+    v5f t, d;
+    v5i min;
+
+    d = v5f_set(x->d);
+
+    if (kind == K_ROWS_PAIR) {
+        min = v5i_dot2(v5i_zero(), r->minima, v5i_each(x->h));
+        acc = v5f_fma(v5f_from_i(min), v5f_mul(r->m, d), acc);
+
+    } else if (kind == K_ROWS_MIN) {
+        acc = v5f_fma(r->m, v5f_set(x->dsum), acc);
+    }
+
+    if (k_rows_halved(kind)) {
+        t = v5f_sub(v5f_from_bits(dot), v5f_set(K_MAGIC));
+        t = v5f_fma(r->sub[1], t,
+                    v5f_fma(r->sub[0], v5f_from_bits(dot0), r->bias));
+
+    } else {
+        t = v5f_from_i(dot);
+    }
+
+    return v5f_fma(t, v5f_mul(r->d, d), acc);
+}
+
+
+/*
+ * `groups` (1 or 2) blocks r, elements u, with `rows` rows of x.
+ * Accumulators of group g are at acc + g * K_TILE_MAX.
  */
 
 k_inline void
-k_step(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, float *acc,
-       const int rows, const int groups)
+k_step(const k_regs_t *r, const v5i u[][8], const k_rows_t kind,
+       const k_q8_t *x, v5f *acc, const int rows, const int groups)
 {
-    int    g, i, j, k, n;
-    v5i    dot[2][K_ROWS];
-    float *p;
+    int g, i, j, halves;
+    v5i dot[2][2][K_ROWS], v;
+    v5f t[2];
 
-    n = 8 / s.subs;
+    halves = k_rows_halved(kind) ? 2 : 1;
 
 #pragma GCC unroll 2
-    for (i = 0; i < s.subs; i++) {
+    for (i = 0; i < halves; i++) {
 
-#pragma GCC unroll 8
-        for (k = i * n; k < (i + 1) * n; k++) {
-#pragma GCC unroll 8
-            for (j = 0; j < rows; j++) {
-#pragma GCC unroll 2
-                for (g = 0; g < groups; g++) {
-                    dot[g][j] = v5i_dot(k == i * n ? v5i_zero() : dot[g][j],
-                                        r[g].u[k], q[j].q + k * 4);
-                }
-            }
-        }
-
-#pragma GCC unroll 8
+#pragma GCC unroll 4
         for (j = 0; j < rows; j++) {
+            v = k_start(r, kind, i, x + j);
 #pragma GCC unroll 2
             for (g = 0; g < groups; g++) {
-                p = acc + (g * K_TILE_MAX + j) * K_LANES;
-                v5f_store(p,
-                          k_scaled(&r[g], s, i, dot[g][j], q + j, v5f_load(p)));
+                dot[i][g][j] = v;
             }
         }
+
+        k_dots(u, x, dot[i], i * 4, halves == 1 ? 8 : i * 4 + 4, rows, groups);
     }
+
+#pragma GCC unroll 4
+    for (j = 0; j < rows; j++) {
+#pragma GCC unroll 2
+        for (g = 0; g < groups; g++) {
+            t[g] = k_scaled(&r[g], kind, dot[0][g][j], dot[halves - 1][g][j],
+                            x + j, acc[g * K_TILE_MAX + j]);
+        }
+
+#pragma GCC unroll 2
+        for (g = 0; g < groups; g++) {
+            acc[g * K_TILE_MAX + j] = t[g];
+        }
+    }
+}
+
+
+/*
+ * A block of each group with m rows of x.  The elements stay in registers;
+ * scales are read where they are used, since acc might be their memory: they
+ * cost no registers, and loads are not what binds.
+ */
+
+k_inline void
+k_rows(const k_regs_t *r, const k_rows_t kind, const k_q8_t *x, uint32_t m,
+       v5f *acc, const int groups)
+{
+    int g, k;
+    v5i u[2][8];
+
+#pragma GCC unroll 2
+    for (g = 0; g < groups; g++) {
+#pragma GCC unroll 8
+        for (k = 0; k < 8; k++) {
+            u[g][k] = r[g].u[k];
+        }
+    }
+
+    /* with halves there are sums to keep: fewer rows */
+    for (; m >= 4 && !k_rows_halved(kind); m -= 4, x += 4, acc += 4) {
+        k_step(r, u, kind, x, acc, 4, groups);
+    }
+
+    for (; m >= 2; m -= 2, x += 2, acc += 2) {
+        k_step(r, u, kind, x, acc, 2, groups);
+    }
+
+    if (m) {
+        k_step(r, u, kind, x, acc, 1, groups);
+    }
+}
+
+
+/* Functions of their own: the compiler runs out of registers otherwise. */
+
+#define K_V512_ROWS(name, kind)                                                \
+    static __attribute__((noinline)) void k_rows_##name##_1(                   \
+        const k_regs_t *r, const k_q8_t *x, uint32_t m, v5f *acc)              \
+    {                                                                          \
+        k_rows(r, kind, x, m, acc, 1);                                         \
+    }                                                                          \
+                                                                               \
+                                                                               \
+    static __attribute__((noinline)) void k_rows_##name##_2(                   \
+        const k_regs_t *r, const k_q8_t *x, uint32_t m, v5f *acc)              \
+    {                                                                          \
+        k_rows(r, kind, x, m, acc, 2);                                         \
+    }                                                                          \
+                                                                               \
+    struct k_rows_##name##_end
+
+K_V512_ROWS(off, K_ROWS_OFF);
+K_V512_ROWS(min, K_ROWS_MIN);
+K_V512_ROWS(two, K_ROWS_TWO);
+K_V512_ROWS(pair, K_ROWS_PAIR);
+
+
+/* A block of each group with all rows of the tile. */
+
+k_inline void
+k_block(const k_rows_t kind, const k_regs_t *r, const k_q8_t *x, uint32_t m,
+        v5f *acc, const int groups)
+{
+    static void (*const rows[][2])(const k_regs_t *, const k_q8_t *, uint32_t,
+                                   v5f *) = {
+        [K_ROWS_OFF] = {k_rows_off_1, k_rows_off_2},
+        [K_ROWS_MIN] = {k_rows_min_1, k_rows_min_2},
+        [K_ROWS_TWO] = {k_rows_two_1, k_rows_two_2},
+        [K_ROWS_PAIR] = {k_rows_pair_1, k_rows_pair_2},
+    };
+
+    rows[kind][groups - 1](r, x, m, acc);
 }
 
 
@@ -207,42 +277,53 @@ k_step(const k_regs_t *r, const k_shape_t s, const k_q8_t *q, float *acc,
 k_inline void
 k_tile(const k_job_t *job, const k_shape_t s, uint32_t n, const int groups)
 {
-    int           g;
-    float         acc[2 * K_TILE_MAX * K_LANES] __attribute__((aligned(64)));
-    size_t        at;
-    uint32_t      m, b, blocks;
-    k_regs_t      r[2];
-    const k_q8_t *q;
+    int            g;
+    v5f            acc[2 * K_TILE_MAX], zero;
+    uint32_t       m, i, b, records;
+    k_head_t       h[2];
+    k_regs_t       r[2];
+    const k_q8_t  *x;
+    const uint8_t *rec[2];
 
-    blocks = job->w->cols / K_BLOCK;
+    records = job->w->cols / K_BLOCK / (uint32_t) s.blocks;
+    zero = v5f_set(0);
+    x = job->q;
 
 #pragma GCC unroll 2
     for (g = 0; g < groups; g++) {
-        memset(acc + g * K_TILE_MAX * K_LANES, 0,
-               job->m * K_LANES * sizeof(float));
+        rec[g] = k_group(job->w, n + (uint32_t) g * K_LANES);
+
+        for (m = 0; m < job->m; m++) {
+            acc[(uint32_t) g * K_TILE_MAX + m] = zero;
+        }
     }
 
-    for (b = 0, at = 0; b < blocks; b++, at += job->w->record) {
+    for (i = 0; i < records; i++) {
 #pragma GCC unroll 2
         for (g = 0; g < groups; g++) {
-            k_load(k_group(job->w, n + (uint32_t) g * K_LANES) + at, s, &r[g]);
+            k_load_head(rec[g], s, &h[g]);
         }
 
-        q = job->q + b * job->stride;
+        for (b = 0; b < (uint32_t) s.blocks; b++) {
+#pragma GCC unroll 2
+            for (g = 0; g < groups; g++) {
+                k_load_block(rec[g], b, s, &h[g], &r[g]);
+            }
 
-        for (m = 0; m + K_ROWS <= job->m; m += K_ROWS) {
-            k_step(r, s, q + m, acc + m * K_LANES, K_ROWS, groups);
+            k_block(k_shape_rows(s), r, x, job->m, acc, groups);
+            x += job->stride;
         }
 
-        for (; m < job->m; m++) {
-            k_step(r, s, q + m, acc + m * K_LANES, 1, groups);
+#pragma GCC unroll 2
+        for (g = 0; g < groups; g++) {
+            rec[g] += job->w->record;
         }
     }
 
     for (m = 0; m < job->m; m++) {
         for (g = 0; g < groups; g++) {
             k_store(job, m, n + (uint32_t) g * K_LANES,
-                    v5f_load(acc + ((uint32_t) g * K_TILE_MAX + m) * K_LANES));
+                    acc[(uint32_t) g * K_TILE_MAX + m]);
         }
     }
 }
@@ -271,40 +352,34 @@ k_many(const k_job_t *job, const k_shape_t s)
 k_inline void
 k_one(const k_job_t *job, const k_shape_t s)
 {
-    int            i, k, half;
     v5f            acc;
-    v5i            dot;
-    uint32_t       n, b, blocks;
+    uint32_t       n, i, b, records, head, size;
+    k_head_t       h;
     k_regs_t       r;
-    const k_q8_t  *q;
+    const k_q8_t  *x;
     const uint8_t *rec;
 
-    half = 8 / s.subs;
-    blocks = job->w->cols / K_BLOCK;
+    records = job->w->cols / K_BLOCK / (uint32_t) s.blocks;
+    head = k_shape_planes(s);
+    size = (uint32_t) s.bits * 4 * K_LANES;
 
     for (n = job->n_from; n < job->n_to; n += K_LANES) {
         rec = k_group(job->w, n);
+        x = job->q;
         acc = v5f_set(0);
-        q = job->q;
 
-        for (b = 0; b < blocks; b++) {
-            v5_prefetch(rec + K_AHEAD, job->w->record);
-            k_load(rec, s, &r);
+        for (i = 0; i < records; i++) {
+            v5_prefetch(rec + K_AHEAD, head);
+            k_load_head(rec, s, &h);
 
-#pragma GCC unroll 2
-            for (i = 0; i < s.subs; i++) {
-                dot = v5i_zero();
-
-#pragma GCC unroll 8
-                for (k = i * half; k < (i + 1) * half; k++) {
-                    dot = v5i_dot(dot, r.u[k], q->q + k * 4);
-                }
-
-                acc = k_scaled(&r, s, i, dot, q, acc);
+            for (b = 0; b < (uint32_t) s.blocks; b++) {
+                v5_prefetch(rec + K_AHEAD + head + b * size, size);
+                k_load_block(rec, b, s, &h, &r);
+                k_step(&r, &r.u, k_shape_rows(s), x, &acc, 1, 1);
+                x += job->stride;
             }
 
             rec += job->w->record;
-            q += job->stride;
         }
 
         k_store(job, 0, n, acc);
@@ -312,7 +387,45 @@ k_one(const k_job_t *job, const k_shape_t s)
 }
 
 
-#define k_v512_kernel(name, ...)                                               \
+/* A block as floats: w[k * 16 + r]. */
+
+k_inline void
+k_floats(const uint8_t *rec, uint32_t b, const k_shape_t s, float *w)
+{
+    int      i, k;
+    v5f      t, scale, min;
+    v5i      v;
+    k_head_t h;
+    k_regs_t r;
+
+    k_load_head(rec, s, &h);
+    k_load_block(rec, b, s, &h, &r);
+
+    for (k = 0; k < 8; k++) {
+        scale = k_is_halved(s) ? v5f_mul(r.d, r.sub[k / 4]) : r.d;
+        min = r.m;
+
+        if (s.sub == K_SUB_PAIR) {
+            v = k < 4 ? v5i_and(r.minima, v5i_set32(15))
+                      : v5i_shr(r.minima, 16);
+            min = v5f_mul(r.m, v5f_from_i(v));
+        }
+
+        v = r.u[k];
+
+        for (i = 0; i < 4; i++) {
+            t = v5f_from_i(
+                v5i_sub(v5i_and(v, v5i_set32(255)), v5i_set32(s.off)));
+            t = v5f_mul(scale, t);
+            t = s.min ? v5f_add(t, min) : t;
+            v5f_store(w + (k * 4 + i) * K_LANES, t);
+            v = v5i_shr(v, 8);
+        }
+    }
+}
+
+
+#define K_V512_KERNEL(name, ...)                                               \
     static void k_v512_##name(const k_job_t *job)                              \
     {                                                                          \
         const k_shape_t s = {__VA_ARGS__};                                     \
@@ -322,270 +435,63 @@ k_one(const k_job_t *job, const k_shape_t s)
         } else {                                                               \
             k_many(job, s);                                                    \
         }                                                                      \
-    }
+    }                                                                          \
+                                                                               \
+                                                                               \
+    static void k_v512_##name##_floats(const uint8_t *rec, uint32_t b,         \
+                                       float *w)                               \
+    {                                                                          \
+        const k_shape_t s = {__VA_ARGS__};                                     \
+                                                                               \
+        k_floats(rec, b, s, w);                                                \
+    }                                                                          \
+                                                                               \
+    struct k_v512_##name##_end
 
-/* name, store, off, subs, wide, min */
-k_v512_kernel(q4_0, K_NIBBLES, 8, 1, 0, 0)
-    k_v512_kernel(q4_1, K_NIBBLES, 0, 1, 0, 1)
-        k_v512_kernel(q4_k, K_NIBBLES, 0, 1, 1, 1)
-            k_v512_kernel(q8_0, K_BYTES, 128, 1, 0, 0)
-                k_v512_kernel(q5_1, K_BYTES, 128, 1, 0, 1)
-                    k_v512_kernel(q5_k, K_BYTES, 128, 1, 1, 1)
-                        k_v512_kernel(q6_k, K_BYTES, 128, 2, 1, 0)
-
-
-                            static void k_v512_int8(const k_job_t *job)
-{
-    switch (job->w->type) {
-
-    case K_Q4_0:
-        k_v512_q4_0(job);
-        return;
-
-    case K_Q4_1:
-        k_v512_q4_1(job);
-        return;
-
-    case K_Q4_K:
-        k_v512_q4_k(job);
-        return;
-
-    case K_Q5_0:
-    case K_Q8_0:
-        /* the same packed form */
-        k_v512_q8_0(job);
-        return;
-
-    case K_Q5_1:
-        k_v512_q5_1(job);
-        return;
-
-    case K_Q5_K:
-        k_v512_q5_k(job);
-        return;
-
-    case K_Q6_K:
-        k_v512_q6_k(job);
-        return;
-
-    default:
-        return;
-    }
-}
+K_V512_KERNEL(q4_0, .bits = 4, .off = 8, .blocks = 1);
+K_V512_KERNEL(q4_1, .bits = 4, .blocks = 1, .min = 1);
+K_V512_KERNEL(q5_0, .bits = 5, .off = 16, .blocks = 1);
+K_V512_KERNEL(q5_1, .bits = 5, .blocks = 1, .min = 1);
+K_V512_KERNEL(q8_0, .bits = 8, .off = 128, .blocks = 1);
+K_V512_KERNEL(q2_k, .bits = 2, .blocks = 8, .min = 1, .sub = K_SUB_PAIR);
+K_V512_KERNEL(q3_k, .bits = 3, .off = 4, .blocks = 8, .sub = K_SUB_TWO);
+K_V512_KERNEL(q4_k, .bits = 4, .blocks = 8, .min = 1, .sub = K_SUB_MIN);
+K_V512_KERNEL(q5_k, .bits = 5, .blocks = 8, .min = 1, .sub = K_SUB_MIN);
+K_V512_KERNEL(q6_k, .bits = 6, .off = 32, .blocks = 8, .sub = K_SUB_TWO);
+K_V512_KERNEL(iq4_nl, .bits = 4, .off = 128, .blocks = 1, .map = K_MAP_IQ4);
+K_V512_KERNEL(iq4_xs, .bits = 4, .off = 128, .blocks = 8, .sub = K_SUB_ONE,
+              .map = K_MAP_IQ4);
+K_V512_KERNEL(mxfp4, .bits = 4, .off = 128, .blocks = 1, .e8m0 = 1,
+              .map = K_MAP_MXFP4);
 
 
-/* Inputs k of 16 rows, out of floats of a kind. */
+typedef struct {
+    void (*int8)(const k_job_t *job);
+    void (*floats)(const uint8_t *rec, uint32_t b, float *w);
+} k_v512_kernel_t;
 
-k_inline v5f
-k_plain(const uint8_t *w, uint32_t k, const k_type_t kind)
-{
-    if (kind == K_F32) {
-        return v5f_load(w + k * 64);
-    }
+#define K_V512_ENTRY(type, name)                                               \
+    [type] = {k_v512_##name, k_v512_##name##_floats}
 
-    if (kind == K_F16) {
-        return v5f_load_f16(w + k * 32);
-    }
-
-    return v5f_from_bits(v5i_shl(v5i_load16(w + k * 32), 16));
-}
-
-
-/* A record as floats: w[k * 16 + r]. */
-
-static void
-k_v512_unpack(const k_format_t *f, const uint8_t *rec, float *w)
-{
-    int            k, shift;
-    v5f            t, min;
-    v5i            v;
-    const uint8_t *p;
-
-    if (f->type == K_F16) {
-        for (k = 0; k < K_BLOCK; k++) {
-            v5f_store(w + k * K_LANES, k_plain(rec, (uint32_t) k, K_F16));
-        }
-
-        return;
-    }
-
-    if (f->type == K_BF16) {
-        for (k = 0; k < K_BLOCK; k++) {
-            v5f_store(w + k * K_LANES, k_plain(rec, (uint32_t) k, K_BF16));
-        }
-
-        return;
-    }
-
-    p = rec + k_record_scales(f, K_LANES);
-    min = f->min ? k_scales(p, f->subs, f->wide) : v5f_set(0);
-
-    for (k = 0; k < K_BLOCK; k++) {
-        shift = k % 4 * 8;
-
-        if (f->store == K_NIBBLES) {
-            v = v5i_load(rec + k % 16 / 4 * 64);
-            v = v5i_shr(v, shift + (k < 16 ? 0 : 4));
-            v = v5i_and(v, v5i_set32(15));
-            v = v5i_sub(v, v5i_set32(f->off));
-
-        } else {
-            v = v5i_load(rec + k / 4 * 64);
-            v = v5i_xor(v, v5i_set32((int) 0x80808080));
-            v = v5i_sar(v5i_shl(v, 24 - shift), 24);
-        }
-
-        t = k_scales(p, k * f->subs / K_BLOCK, f->wide);
-        t = v5f_mul(t, v5f_from_i(v));
-
-        if (f->min) {
-            t = v5f_add(t, min);
-        }
-
-        v5f_store(w + k * K_LANES, t);
-    }
-}
-
-
-/*
- * `rows` (1 .. 4) rows of x, `groups` groups of w, `size` inputs: enough
- * chains of sums at once to hide the latency of FMA, each in the order of k.
- */
-
-k_inline void
-k_f32_tile(float *acc, const uint8_t *const *w, const k_type_t kind,
-           const float *x, size_t x_ld, uint32_t size, const int rows,
-           const int groups)
-{
-    int      i, g;
-    v5f      sum[4][K_GROUPS], v;
-    uint32_t k;
-
-#pragma GCC unroll 4
-    for (i = 0; i < rows; i++) {
-#pragma GCC unroll 4
-        for (g = 0; g < groups; g++) {
-            sum[i][g] = v5f_load(acc + (i * K_GROUPS + g) * K_LANES);
-        }
-    }
-
-    for (k = 0; k < size; k++) {
-#pragma GCC unroll 4
-        for (g = 0; g < groups; g++) {
-            v = k_plain(w[g], k, kind);
-#pragma GCC unroll 4
-            for (i = 0; i < rows; i++) {
-                sum[i][g] = v5f_fma(v, v5f_set(x[i * x_ld + k]), sum[i][g]);
-            }
-        }
-    }
-
-#pragma GCC unroll 4
-    for (i = 0; i < rows; i++) {
-#pragma GCC unroll 4
-        for (g = 0; g < groups; g++) {
-            v5f_store(acc + (i * K_GROUPS + g) * K_LANES, sum[i][g]);
-        }
-    }
-}
-
-
-/* The tile as constants: the compiler makes one of each. */
-
-#define k_f32_case(rows, groups)                                               \
-    do {                                                                       \
-        if (kind == K_F32) {                                                   \
-            k_f32_tile(acc, w, K_F32, x, x_ld, size, rows, groups);            \
-        } else if (kind == K_F16) {                                            \
-            k_f32_tile(acc, w, K_F16, x, x_ld, size, rows, groups);            \
-        } else {                                                               \
-            k_f32_tile(acc, w, K_BF16, x, x_ld, size, rows, groups);           \
-        }                                                                      \
-    } while (0)
+static const k_v512_kernel_t k_v512_kernels[] = {
+    K_V512_ENTRY(K_Q4_0, q4_0),     K_V512_ENTRY(K_Q4_1, q4_1),
+    K_V512_ENTRY(K_Q5_0, q5_0),     K_V512_ENTRY(K_Q5_1, q5_1),
+    K_V512_ENTRY(K_Q8_0, q8_0),     K_V512_ENTRY(K_Q2_K, q2_k),
+    K_V512_ENTRY(K_Q3_K, q3_k),     K_V512_ENTRY(K_Q4_K, q4_k),
+    K_V512_ENTRY(K_Q5_K, q5_k),     K_V512_ENTRY(K_Q6_K, q6_k),
+    K_V512_ENTRY(K_IQ4_NL, iq4_nl), K_V512_ENTRY(K_IQ4_XS, iq4_xs),
+    K_V512_ENTRY(K_MXFP4, mxfp4),
+};
 
 
 static void
-k_v512_f32_kinds(float *acc, const uint8_t *const *w, k_type_t kind,
-                 const float *x, size_t x_ld, uint32_t size, int n_rows,
-                 uint32_t n_groups)
+k_v512_int8(const k_job_t *job)
 {
-    if (n_groups == K_GROUPS && n_rows >= 4) {
-        k_f32_case(4, K_GROUPS);
-
-    } else if (n_groups == K_GROUPS) {
-        k_f32_case(1, K_GROUPS);
-
-    } else if (n_rows >= 4) {
-        k_f32_case(4, 1);
-
-    } else {
-        k_f32_case(1, 1);
-    }
+    k_v512_kernels[job->w->type].int8(job);
 }
 
 
-static void
-k_v512_f32_groups(const k_job_t *job, const k_format_t *f, uint32_t n,
-                  uint32_t groups)
-{
-    float    acc[K_TILE_MAX * K_GROUPS * K_LANES] __attribute__((aligned(64)));
-    float    piece[K_GROUPS][K_BLOCK * K_LANES] __attribute__((aligned(64)));
-    float   *p;
-    size_t   at;
-    uint32_t m, g, k, size, rows;
-    const float   *x;
-    k_type_t       kind;
-    const uint8_t *w[K_GROUPS];
-
-    /* few rows convert on the way, for many it is done once */
-    kind = f->store == K_PLAIN && job->m <= 4 ? f->type : K_F32;
-
-    memset(acc, 0, job->m * K_GROUPS * K_LANES * sizeof(float));
-
-    for (k = 0, at = 0; k < job->w->cols; k += size, at += job->w->record) {
-        size = job->w->cols - k < K_BLOCK ? job->w->cols - k : K_BLOCK;
-
-        for (g = 0; g < groups; g++) {
-            w[g] = k_group(job->w, n + g * K_LANES) + at;
-
-            if (kind != f->type) {
-                k_v512_unpack(f, w[g], piece[g]);
-                w[g] = (const uint8_t *) piece[g];
-            }
-        }
-
-        for (m = 0; m < job->m; m += rows) {
-            p = acc + m * K_GROUPS * K_LANES;
-            x = job->x + m * job->x_ld + k;
-            rows = m + 4 <= job->m ? 4 : 1;
-
-            k_v512_f32_kinds(p, w, kind, x, job->x_ld, size, (int) rows,
-                             groups);
-        }
-    }
-
-    for (m = 0; m < job->m; m++) {
-        for (g = 0; g < groups; g++) {
-            k_store(job, m, n + g * K_LANES,
-                    v5f_load(acc + (m * K_GROUPS + g) * K_LANES));
-        }
-    }
-}
-
-
-static void
-k_v512_f32(const k_job_t *job)
-{
-    uint32_t          n, groups;
-    const k_format_t *f;
-
-    f = k_format(job->w->type);
-
-    for (n = job->n_from; n < job->n_to; n += groups * K_LANES) {
-        groups = n + K_GROUPS * K_LANES <= job->n_to ? K_GROUPS : 1;
-        k_v512_f32_groups(job, f, n, groups);
-    }
-}
+#include "kernels/cpu/gemm_avx512_f32.inc"
 
 
 /* Too little work to deserve code of its own: a CPU with VNNI has AVX2. */

@@ -16,13 +16,10 @@ static void  k_scalar_int8(const k_job_t *job);
 static void  k_scalar_f32(const k_job_t *job);
 static void  k_scalar_quantize(const k_act_t *a, uint32_t from, uint32_t to);
 static void  k_scalar_block(const float *x, k_q8_t *q);
-static float k_scalar_scale(const uint8_t *scales, uint32_t i, int wide);
-static float k_scalar_record(const k_format_t *f, const uint8_t *rec,
-                             uint32_t lane, const k_q8_t *q, float acc);
-static int  k_scalar_dot(const k_format_t *f, const uint8_t *rec, uint32_t lane,
-                         const int8_t *q, uint32_t from, uint32_t to);
-static void k_scalar_store(const k_job_t *job, uint32_t m, uint32_t n,
-                           float acc);
+static float k_scalar_step(const k_format_t *f, const k_block_t *u,
+                           const k_q8_t *x, float acc);
+static void  k_scalar_store(const k_job_t *job, uint32_t m, uint32_t n,
+                            float acc);
 
 
 const k_gemm_ops_t k_gemm_scalar = {
@@ -46,109 +43,69 @@ k_scalar_store(const k_job_t *job, uint32_t m, uint32_t n, float acc)
 }
 
 
+/* acc + the product of a block with one row of x: as gemm_kernel.h says. */
+
 static float
-k_scalar_scale(const uint8_t *scales, uint32_t i, int wide)
+k_scalar_step(const k_format_t *f, const k_block_t *u, const k_q8_t *x,
+              float acc)
 {
-    float    v;
-    uint16_t h;
-
-    if (wide) {
-        memcpy(&v, scales + i * 4, 4);
-        return v;
-    }
-
-    memcpy(&h, scales + i * 2, 2);
-
-    return k_f16(h);
-}
-
-
-/* Sum of stored[k] * q[k] over k in [from, to) of a record. */
-
-static int
-k_scalar_dot(const k_format_t *f, const uint8_t *rec, uint32_t lane,
-             const int8_t *q, uint32_t from, uint32_t to)
-{
-    int      sum, v;
-    uint8_t  byte;
+    int      s[2], m;
     uint32_t i;
 
-    sum = 0;
+    s[0] = 0;
+    s[1] = 0;
 
-    for (i = from; i < to; i++) {
-        if (f->store == K_NIBBLES) {
-            byte = rec[(i % 16 / 4 * K_SCALAR_LANES + lane) * 4 + i % 4];
-            v = i < 16 ? byte & 15 : byte >> 4;
-
-        } else {
-            v = (int8_t) rec[(i / 4 * K_SCALAR_LANES + lane) * 4 + i % 4];
-        }
-
-        sum += v * q[i];
+    for (i = 0; i < K_BLOCK; i++) {
+        s[i / 16] += u->q[i] * x->q[i];
     }
 
-    return sum;
-}
+    /* s and m are integers below 2^24 */
 
+    if (f->sub == K_SUB_TWO || f->sub == K_SUB_PAIR) {
+        s[0] = u->sub[0] * s[0] + u->sub[1] * s[1];
+        m = u->min[0] * x->h[0] + u->min[1] * x->h[1];
+        acc = f->min ? fmaf((float) m, u->m * x->d, acc) : acc;
 
-static float
-k_scalar_record(const k_format_t *f, const uint8_t *rec, uint32_t lane,
-                const k_q8_t *q, float acc)
-{
-    float          s, t, scale, min;
-    uint32_t       i, n;
-    const uint8_t *scales;
-
-    scales = rec + k_record_scales(f, K_SCALAR_LANES);
-    n = K_BLOCK / f->subs;
-
-    for (i = 0; i < f->subs; i++) {
-        /* all of these are integers below 2^24: exact */
-        s = (float) k_scalar_dot(f, rec, lane, q->q, i * n, (i + 1) * n);
-        s -= (float) f->off * q->sum;
-
-        scale = k_scalar_scale(scales, i * K_SCALAR_LANES + lane, f->wide);
-
-        if (f->min) {
-            min = k_scalar_scale(scales, f->subs * K_SCALAR_LANES + lane,
-                                 f->wide);
-            t = fmaf(scale, s, min * q->sum);
-
-        } else {
-            t = scale * s;
-        }
-
-        acc = fmaf(t, q->d, acc);
+        return fmaf((float) s[0], u->d * x->d, acc);
     }
 
-    return acc;
+    /* sub scales and minima are 1 if there are none */
+    acc = f->min ? fmaf(u->m * (float) u->min[0], x->dsum, acc) : acc;
+
+    return fmaf((float) (s[0] + s[1]), u->d * (float) u->sub[0] * x->d, acc);
 }
 
 
 static void
 k_scalar_int8(const k_job_t *job)
 {
-    float             acc;
-    uint32_t          m, n, b, blocks;
-    const uint8_t    *group;
+    float             acc[K_TILE_MAX];
+    uint32_t          m, n, i, b, records;
+    k_block_t         u;
+    const k_q8_t     *x;
+    const uint8_t    *rec;
     const k_format_t *f;
 
     f = k_format(job->w->type);
-    blocks = job->w->cols / K_BLOCK;
+    records = job->w->cols / K_BLOCK / f->blocks;
 
     for (n = job->n_from; n < job->n_to; n++) {
-        group = k_group(job->w, n);
+        rec = k_group(job->w, n);
+        x = job->q;
+        memset(acc, 0, sizeof(acc));
+
+        for (i = 0; i < records; i++, rec += job->w->record) {
+            for (b = 0; b < f->blocks; b++, x += job->stride) {
+                k_block_read(f, job->w->lanes, rec, b, n % job->w->lanes, &u);
+
+                for (m = 0; m < job->m; m++) {
+                    acc[m] = k_scalar_step(f, &u, x + m, acc[m]);
+                }
+            }
+        }
 
         for (m = 0; m < job->m; m++) {
-            acc = 0;
-
-            for (b = 0; b < blocks; b++) {
-                acc = k_scalar_record(f, group + (size_t) b * job->w->record,
-                                      n % K_SCALAR_LANES,
-                                      job->q + b * job->stride + m, acc);
-            }
-
-            k_scalar_store(job, m, n, acc);
+            k_scalar_store(job, m, n, acc[m]);
         }
     }
 }
@@ -159,11 +116,14 @@ k_scalar_int8(const k_job_t *job)
 static void
 k_scalar_f32(const k_job_t *job)
 {
-    float          acc[K_TILE_MAX], w[K_BLOCK];
-    uint32_t       m, n, k, i, size;
-    k_matrix_t     piece;
-    const uint8_t *rec;
+    float             acc[K_TILE_MAX], w[8 * K_BLOCK];
+    uint32_t          m, n, k, i, size, width;
+    k_matrix_t        piece;
+    const uint8_t    *rec;
+    const k_format_t *f;
 
+    f = k_format(job->w->type);
+    width = (f->blocks ? f->blocks : 1u) * K_BLOCK;
     piece = *job->w;
 
     for (n = job->n_from; n < job->n_to; n++) {
@@ -171,12 +131,12 @@ k_scalar_f32(const k_job_t *job)
         rec = k_group(job->w, n);
 
         for (k = 0; k < job->w->cols; k += size) {
-            size = job->w->cols - k < K_BLOCK ? job->w->cols - k : K_BLOCK;
+            size = job->w->cols - k < width ? job->w->cols - k : width;
 
             /* a matrix of one record */
             piece.data = (uint8_t *) rec;
             piece.cols = size;
-            k_matrix_row(&piece, n % K_SCALAR_LANES, w);
+            k_matrix_row(&piece, n % piece.lanes, w);
             rec += piece.record;
 
             for (m = 0; m < job->m; m++) {
@@ -231,9 +191,10 @@ k_scalar_block(const float *x, k_q8_t *q)
         half[i / 16] += v;
     }
 
-    q->h[0] = (float) half[0];
-    q->h[1] = (float) half[1];
-    q->sum = q->h[0] + q->h[1];
+    q->h[0] = (int16_t) half[0];
+    q->h[1] = (int16_t) half[1];
+    q->sum8 = 8 * (half[0] + half[1]);
+    q->dsum = q->d * (float) (half[0] + half[1]);
 }
 
 

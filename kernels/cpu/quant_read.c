@@ -2,24 +2,38 @@
  * GGUF's integer formats, one source block taken apart into units of 32
  * elements.  Pure functions; any bytes are valid input.
  *
- *     Q4_0  f16 d, u8 qs[16]                     d * (q - 8)
- *     Q4_1  f16 d, f16 m, u8 qs[16]              d * q + m
- *     Q5_0  f16 d, u32 qh, u8 qs[16]             d * (q - 16)
- *     Q5_1  f16 d, f16 m, u32 qh, u8 qs[16]      d * q + m
- *     Q8_0  f16 d, s8 q[32]                      d * q
+ *     Q4_0   f16 d, u8 qs[16]                     d * (q - 8)
+ *     Q4_1   f16 d, f16 m, u8 qs[16]              d * q + m
+ *     Q5_0   f16 d, u32 qh, u8 qs[16]             d * (q - 16)
+ *     Q5_1   f16 d, f16 m, u32 qh, u8 qs[16]      d * q + m
+ *     Q8_0   f16 d, s8 q[32]                      d * q
+ *     IQ4_NL f16 d, u8 qs[16]                     d * k_map_iq4[q]
+ *     MXFP4  u8 e, u8 qs[16]                      2^(e - 128) * k_map_mxfp4[q]
  *
  * Nibbles: byte i holds elements i (low) and 16 + i; bit i of qh is bit 4 of
- * element i.  Blocks of 256 elements, eight units of 32, unit b:
+ * element i.  Blocks of 256 elements, eight units of 32, unit b; h = b / 4,
+ * c = b % 4:
  *
- *     Q4_K  f16 d, f16 dmin, u8 s[12], u8 qs[128]
- *           d * scale[b] * q - dmin * min[b]; scale, min: 6 bits (below);
- *           q: bytes 32 (b / 2) + i, low nibble for even b, high for odd
- *     Q5_K  f16 d, f16 dmin, u8 s[12], u8 qh[32], u8 qs[128]
- *           as Q4_K; bit b of qh[i] is bit 4 of element i
- *     Q6_K  u8 ql[128], u8 qh[64], s8 scale[16], f16 d
- *           d * scale[2 b + (i >= 16)] * (q - 32); with h = b / 4, c = b % 4:
- *           q's low bits in ql[64 h + 32 (c % 2) + i], nibble c / 2; its high
- *           two in qh[32 h + i] >> 2 c
+ *     Q2_K   u8 s[16], u8 qs[64], f16 d, f16 dmin
+ *            halves of a unit have s[2 b], s[2 b + 1]: d * (s & 15) * q -
+ *            dmin * (s >> 4); q: qs[32 h + i] >> 2 c, 2 bits
+ *     Q3_K   u8 hm[32], u8 qs[64], u8 s[12], f16 d
+ *            d * (scale[2 b + (i >= 16)] - 32) * (q - 4); q: low bits as
+ *            Q2_K, bit b of hm[i] is bit 2; scale j, 6 bits: low four in
+ *            s[j % 8], nibble j / 8; high two in s[8 + j % 4] >> 2 (j / 4)
+ *     Q4_K   f16 d, f16 dmin, u8 s[12], u8 qs[128]
+ *            d * scale[b] * q - dmin * min[b]; scale, min: 6 bits (below);
+ *            q: bytes 32 (b / 2) + i, low nibble for even b, high for odd
+ *     Q5_K   f16 d, f16 dmin, u8 s[12], u8 qh[32], u8 qs[128]
+ *            as Q4_K; bit b of qh[i] is bit 4 of element i
+ *     Q6_K   u8 ql[128], u8 qh[64], s8 scale[16], f16 d
+ *            d * scale[2 b + (i >= 16)] * (q - 32); q's low bits in
+ *            ql[64 h + 32 (c % 2) + i], nibble c / 2; its high two in
+ *            qh[32 h + i] >> 2 c
+ *     IQ4_XS f16 d, u16 sh, u8 sl[4], u8 qs[128]
+ *            d * (scale[b] - 32) * k_map_iq4[q]; scale, 6 bits: low four in
+ *            sl[b / 2], nibble b % 2; high two in sh >> 2 b; q: nibbles of
+ *            bytes 16 b .., as Q4_0
  */
 
 #include <string.h>
@@ -27,13 +41,18 @@
 #include "kernels/cpu/gemm_kernel.h"
 
 
-static uint32_t k_half(const uint8_t *p);
-static void     k_unit_q5(const uint8_t *qh, const uint8_t *qs, int off,
-                          k_unit_t *u);
-static void     k_unit_k_scales(const uint8_t *src, uint32_t b, k_unit_t *u);
-static void     k_unit_q4_k(const uint8_t *src, uint32_t b, k_unit_t *u);
-static void     k_unit_q5_k(const uint8_t *src, uint32_t b, k_unit_t *u);
+static uint16_t k_half(const uint8_t *p);
+static void     k_unit_32(const k_format_t *f, const uint8_t *src, k_unit_t *u);
+static void     k_unit_nibbles(const uint8_t *qs, k_unit_t *u);
+static void     k_unit_bit4(const uint8_t *qh, k_unit_t *u);
+static void     k_unit_crumbs(const uint8_t *q, uint32_t b, k_unit_t *u);
+static void     k_unit_min(const uint8_t *src, uint32_t b, k_unit_t *u);
+static void     k_unit_q2_k(const uint8_t *src, uint32_t b, k_unit_t *u);
+static void     k_unit_q3_k(const uint8_t *src, uint32_t b, k_unit_t *u);
+static void     k_unit_q45_k(const uint8_t *q, const uint8_t *high, uint32_t b,
+                             k_unit_t *u);
 static void     k_unit_q6_k(const uint8_t *src, uint32_t b, k_unit_t *u);
+static void     k_unit_iq4_xs(const uint8_t *src, uint32_t b, k_unit_t *u);
 
 
 void
@@ -41,69 +60,158 @@ k_unit_read(const k_format_t *f, const uint8_t *src, uint32_t b, k_unit_t *u)
 {
     switch (f->type) {
 
-    case K_Q4_0:
-        u->scale[0] = k_half(src);
-        memcpy(u->v, src + 2, 16);
+    case K_Q2_K:
+        k_unit_q2_k(src, b, u);
         return;
 
-    case K_Q4_1:
-        u->scale[0] = k_half(src);
-        u->min = k_half(src + 2);
-        memcpy(u->v, src + 4, 16);
-        return;
-
-    case K_Q5_0:
-        u->scale[0] = k_half(src);
-        k_unit_q5(src + 2, src + 6, 16, u);
-        return;
-
-    case K_Q5_1:
-        u->scale[0] = k_half(src);
-        u->min = k_half(src + 2);
-        k_unit_q5(src + 4, src + 8, 0, u);
-        return;
-
-    case K_Q8_0:
-        u->scale[0] = k_half(src);
-        memcpy(u->v, src + 2, 32);
+    case K_Q3_K:
+        k_unit_q3_k(src, b, u);
         return;
 
     case K_Q4_K:
-        k_unit_q4_k(src, b, u);
+        k_unit_min(src, b, u);
+        k_unit_q45_k(src + 16, NULL, b, u);
         return;
 
     case K_Q5_K:
-        k_unit_q5_k(src, b, u);
+        k_unit_min(src, b, u);
+        k_unit_q45_k(src + 48, src + 16, b, u);
         return;
 
     case K_Q6_K:
         k_unit_q6_k(src, b, u);
         return;
 
+    case K_IQ4_XS:
+        k_unit_iq4_xs(src, b, u);
+        return;
+
     default:
+        k_unit_32(f, src, u);
         return;
     }
 }
 
 
-static uint32_t
+static uint16_t
 k_half(const uint8_t *p)
 {
-    return p[0] | (uint32_t) p[1] << 8;
+    return (uint16_t) (p[0] | p[1] << 8);
 }
 
 
 static void
-k_unit_q5(const uint8_t *qh, const uint8_t *qs, int off, k_unit_t *u)
+k_unit_32(const k_format_t *f, const uint8_t *src, k_unit_t *u)
+{
+    if (f->type == K_MXFP4) {
+        u->d = src[0];
+        k_unit_nibbles(src + 1, u);
+        return;
+    }
+
+    u->d = k_half(src);
+
+    switch (f->type) {
+
+    case K_Q4_1:
+        u->m = k_half(src + 2);
+        k_unit_nibbles(src + 4, u);
+        return;
+
+    case K_Q5_0:
+        k_unit_nibbles(src + 6, u);
+        k_unit_bit4(src + 2, u);
+        return;
+
+    case K_Q5_1:
+        u->m = k_half(src + 2);
+        k_unit_nibbles(src + 8, u);
+        k_unit_bit4(src + 4, u);
+        return;
+
+    case K_Q8_0:
+        memcpy(u->v, src + 2, 32);
+        return;
+
+    default:
+        /* Q4_0, IQ4_NL */
+        k_unit_nibbles(src + 2, u);
+        return;
+    }
+}
+
+
+static void
+k_unit_nibbles(const uint8_t *qs, k_unit_t *u)
+{
+    uint32_t i;
+
+    for (i = 0; i < 16; i++) {
+        u->v[i] = qs[i] & 15;
+        u->v[i + 16] = qs[i] >> 4;
+    }
+}
+
+
+static void
+k_unit_bit4(const uint8_t *qh, k_unit_t *u)
 {
     uint32_t i, high;
 
-    high = k_half(qh) | k_half(qh + 2) << 16;
+    high = k_half(qh) | (uint32_t) k_half(qh + 2) << 16;
 
-    for (i = 0; i < 16; i++) {
-        u->v[i] = (uint8_t) (((qs[i] & 15) | (high >> i & 1) << 4) - off);
-        u->v[i + 16] =
-            (uint8_t) ((qs[i] >> 4 | (high >> (i + 16) & 1) << 4) - off);
+    for (i = 0; i < 32; i++) {
+        u->v[i] |= (uint8_t) ((high >> i & 1) << 4);
+    }
+}
+
+
+/* Two bits each: unit b of Q2_K and Q3_K. */
+
+static void
+k_unit_crumbs(const uint8_t *q, uint32_t b, k_unit_t *u)
+{
+    uint32_t i;
+
+    q += b / 4 * 32;
+
+    for (i = 0; i < 32; i++) {
+        u->v[i] = q[i] >> b % 4 * 2 & 3;
+    }
+}
+
+
+static void
+k_unit_q2_k(const uint8_t *src, uint32_t b, k_unit_t *u)
+{
+    u->d = k_half(src + 80);
+    u->m = k_half(src + 82) ^ 0x8000;
+    u->sub[0] = src[2 * b];
+    u->sub[1] = src[2 * b + 1];
+    k_unit_crumbs(src + 16, b, u);
+}
+
+
+static void
+k_unit_q3_k(const uint8_t *src, uint32_t b, k_unit_t *u)
+{
+    uint32_t       i, j;
+    const uint8_t *s;
+
+    u->d = k_half(src + 108);
+    s = src + 96;
+
+    for (i = 0; i < 2; i++) {
+        j = 2 * b + i;
+        u->sub[i] = (uint8_t) (((s[j % 8] >> j / 8 * 4 & 15)
+                                | (s[8 + j % 4] >> j / 4 * 2 & 3) << 4)
+                               - 32);
+    }
+
+    k_unit_crumbs(src + 32, b, u);
+
+    for (i = 0; i < 32; i++) {
+        u->v[i] |= (uint8_t) ((src[i] >> b & 1) << 2);
     }
 }
 
@@ -116,59 +224,40 @@ k_unit_q5(const uint8_t *qh, const uint8_t *qs, int off, k_unit_t *u)
  */
 
 static void
-k_unit_k_scales(const uint8_t *src, uint32_t b, k_unit_t *u)
+k_unit_min(const uint8_t *src, uint32_t b, k_unit_t *u)
 {
-    uint32_t       scale, min;
     const uint8_t *s;
 
+    u->d = k_half(src);
+    u->m = k_half(src + 2) ^ 0x8000;
     s = src + 4;
 
     if (b < 4) {
-        scale = s[b] & 63;
-        min = s[b + 4] & 63;
+        u->sub[0] = s[b] & 63;
+        u->sub[1] = s[b + 4] & 63;
 
     } else {
-        scale = (s[b + 4] & 15) | (s[b - 4] >> 6) << 4;
-        min = s[b + 4] >> 4 | (s[b] >> 6) << 4;
-    }
-
-    u->scale[0] = k_bits_f32(k_f16((uint16_t) k_half(src)) * (float) scale);
-    u->min = k_bits_f32(-(k_f16((uint16_t) k_half(src + 2)) * (float) min));
-}
-
-
-static void
-k_unit_q4_k(const uint8_t *src, uint32_t b, k_unit_t *u)
-{
-    uint32_t       i, shift;
-    const uint8_t *q;
-
-    k_unit_k_scales(src, b, u);
-
-    q = src + 16 + 32 * (b / 2);
-    shift = b % 2 * 4;
-
-    for (i = 0; i < 16; i++) {
-        u->v[i] =
-            (uint8_t) ((q[i] >> shift & 15) | (q[i + 16] >> shift & 15) << 4);
+        u->sub[0] = (uint8_t) ((s[b + 4] & 15) | (s[b - 4] >> 6) << 4);
+        u->sub[1] = (uint8_t) (s[b + 4] >> 4 | (s[b] >> 6) << 4);
     }
 }
 
 
+/* Elements of Q4_K and, with the high bits, Q5_K. */
+
 static void
-k_unit_q5_k(const uint8_t *src, uint32_t b, k_unit_t *u)
+k_unit_q45_k(const uint8_t *q, const uint8_t *high, uint32_t b, k_unit_t *u)
 {
-    uint32_t       i, shift;
-    const uint8_t *q, *high;
+    uint32_t i;
 
-    k_unit_k_scales(src, b, u);
-
-    high = src + 16;
-    q = src + 48 + 32 * (b / 2);
-    shift = b % 2 * 4;
+    q += b / 2 * 32;
 
     for (i = 0; i < 32; i++) {
-        u->v[i] = (uint8_t) ((q[i] >> shift & 15) | (high[i] >> b & 1) << 4);
+        u->v[i] = q[i] >> b % 2 * 4 & 15;
+    }
+
+    for (i = 0; high && i < 32; i++) {
+        u->v[i] |= (uint8_t) ((high[i] >> b & 1) << 4);
     }
 }
 
@@ -176,7 +265,6 @@ k_unit_q5_k(const uint8_t *src, uint32_t b, k_unit_t *u)
 static void
 k_unit_q6_k(const uint8_t *src, uint32_t b, k_unit_t *u)
 {
-    float          d;
     uint32_t       i, c;
     const uint8_t *low, *high;
 
@@ -185,14 +273,22 @@ k_unit_q6_k(const uint8_t *src, uint32_t b, k_unit_t *u)
     high = src + 128 + 32 * (b / 4);
 
     for (i = 0; i < 32; i++) {
-        u->v[i] = (uint8_t) (((low[i] >> c / 2 * 4 & 15)
-                              | (high[i] >> 2 * c & 3) << 4)
-                             - 32);
+        u->v[i] = (uint8_t) ((low[i] >> c / 2 * 4 & 15)
+                             | (high[i] >> 2 * c & 3) << 4);
     }
 
-    d = k_f16((uint16_t) k_half(src + 208));
+    u->d = k_half(src + 208);
+    u->sub[0] = src[192 + 2 * b];
+    u->sub[1] = src[192 + 2 * b + 1];
+}
 
-    for (i = 0; i < 2; i++) {
-        u->scale[i] = k_bits_f32(d * (float) (int8_t) src[192 + 2 * b + i]);
-    }
+
+static void
+k_unit_iq4_xs(const uint8_t *src, uint32_t b, k_unit_t *u)
+{
+    u->d = k_half(src);
+    u->sub[0] = (uint8_t) (((src[4 + b / 2] >> b % 2 * 4 & 15)
+                            | (k_half(src + 2) >> 2 * b & 3) << 4)
+                           - 32);
+    k_unit_nibbles(src + 8 + 16 * b, u);
 }

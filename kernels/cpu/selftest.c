@@ -16,6 +16,7 @@
 #define ST_M    13
 #define ST_MEM  (1u << 18)
 #define ST_LD   64
+#define ST_DIM  32 /* of a head */
 
 typedef struct {
     uint8_t  src[ST_ROWS * ST_COLS * 4];
@@ -27,6 +28,7 @@ typedef struct {
 static int      k_st_gemm(k_st_t *s, k_type_t type, k_isa_t isa);
 static int      k_st_product(k_st_t *s, k_type_t type, k_isa_t isa, float *out);
 static int      k_st_rows(k_st_t *s, k_isa_t isa);
+static int      k_st_attn(k_st_t *s, k_isa_t isa);
 static int      k_st_near(const float *a, const float *b, uint32_t n);
 static uint32_t k_st_random(uint32_t *x);
 
@@ -66,6 +68,10 @@ k_selftest(k_isa_t isa)
 
     if (bad == NULL && !k_st_rows(s, isa)) {
         bad = "row operations";
+    }
+
+    if (bad == NULL && !k_st_attn(s, isa)) {
+        bad = "attention";
     }
 
     free(s->mem);
@@ -167,22 +173,75 @@ k_st_rows(k_st_t *s, k_isa_t isa)
     static const uint32_t n = 131;
     uint16_t              h[2][160];
     float                *y, sum[2][4], max[2][4];
-    int                   i, finite[2];
+    int                   i, fn, finite[2];
 
     for (i = 0; i < 2; i++) {
         y = memset(s->out[i], 0, sizeof(s->out[i]));
         t[i]->norm(y, s->x, s->x + n, n, 1e-5f);
-        t[i]->add(y, s->x + 2 * n, n);
-        memcpy(y + 160, s->x + 3 * n, n * sizeof(float));
-        t[i]->act(K_FN_SILU, y + 160, s->x + 4 * n, n);
-        t[i]->scale(y + 160, n, 3.0f, 2.0f);
-        t[i]->exps(y + 320, s->x, n, 1.0f, 2.0f, sum[i]);
+        t[i]->mad(y, s->x + 2 * n, 0.75f, n);
+        y += n;
+
+        for (fn = K_FN_SILU; fn <= K_FN_SWIGLU_OAI; fn++, y += n) {
+            memcpy(y, s->x + 3 * n, n * sizeof(float));
+            t[i]->scale(y, n, 12.0f, fn == K_FN_SILU ? 9.0f : 0);
+            t[i]->act((k_fn_t) fn, y, s->x + 4 * n, n);
+        }
+
+        t[i]->exps(y, s->x, n, 1.0f, 2.0f, sum[i]);
         finite[i] = t[i]->blocks(s->x, n, max[i]);
         memset(h[i], 0, sizeof(h[i]));
         t[i]->half(h[i], s->x, n);
     }
 
-    return k_st_near(s->out[0], s->out[1], 320 + n)
+    return k_st_near(s->out[0], s->out[1], 6 * n)
            && k_st_near(sum[0], sum[1], 3) && k_st_near(max[0], max[1], 3)
            && finite[0] == finite[1] && memcmp(h[0], h[1], n * 2) == 0;
+}
+
+
+/* Two rows of three heads, turned, over two pages, with a window. */
+
+static int
+k_st_attn(k_st_t *s, k_isa_t isa)
+{
+    const k_simd_t *t[2] = {k_simd_table(K_ISA_SCALAR), k_simd_table(isa)};
+    uint16_t       *k, *v;
+    k_attn_t        a = {ST_DIM, ST_DIM, 6, 3, 40, 35, 0, .cap = 5.0f};
+    float          *f, cs[2 * ST_DIM];
+    int             i, j;
+
+    k = (uint16_t *) (void *) s->mem;
+    v = k + ST_DIM * K_PAGE_TOKENS;
+    t[0]->half(k, s->x, 2 * ST_DIM * K_PAGE_TOKENS);
+
+    for (i = 0; i < ST_DIM; i += 2) {
+        cs[i] = cs[i + 1] = s->x[i];
+        cs[ST_DIM + i + 1] = s->x[i + 1];
+        cs[ST_DIM + i] = -s->x[i + 1];
+    }
+
+    f = (float *) (void *) (s->mem + ST_MEM / 2);
+    a.q = f;
+    a.s = a.q + 6 * ST_DIM;
+    a.m = a.s + 6 * K_PAGE_TOKENS;
+    a.top = a.m + 6 + 15;
+    a.kf = a.top + 6 + 15;
+    a.vf = a.kf + ST_DIM * K_PAGE_TOKENS;
+
+    for (i = 0; i < 2; i++) {
+        memcpy(a.q, s->x, 6 * ST_DIM * sizeof(float));
+        a.o = memset(s->out[i], 0, sizeof(s->out[i]));
+        a.l = a.o + 6 * ST_DIM;
+
+        for (j = 0; j < 6; j++) {
+            t[i]->rope(a.q + j * ST_DIM, ST_DIM, K_ROPE_HALVES, cs);
+            t[i]->rope(a.q + j * ST_DIM, ST_DIM, K_ROPE_PAIRS, cs);
+            a.m[j] = -INFINITY;
+        }
+
+        t[i]->attn_page(&a, k, v, 0);
+        t[i]->attn_page(&a, k, v, K_PAGE_TOKENS);
+    }
+
+    return k_st_near(s->out[0], s->out[1], 6 * (ST_DIM + 1));
 }

@@ -56,10 +56,10 @@ typedef struct {
     void (*norm)(float *out, const float *x, const float *w, uint32_t n,
                  float eps);
 
-    /* out += x */
-    void (*add)(float *out, const float *x, uint32_t n);
+    /* out += x * mul */
+    void (*mad)(float *out, const float *x, float mul, uint32_t n);
 
-    /* h = fn(h) * u */
+    /* h = act(h) * u, see k_fn_t */
     void (*act)(k_fn_t fn, float *h, const float *u, uint32_t n);
 
     /* x = cap(x * scale); cap 0: none */

@@ -13,7 +13,7 @@
 
 const k_simd_t k_simd_avx512 = {
     .norm = v_norm,
-    .add = v_add,
+    .mad = v_mad,
     .act = v_act,
     .scale = v_scale,
     .rope = v_rope,

@@ -13,7 +13,7 @@
 
 
 static float s_cap(float x, float cap);
-static float s_act(k_fn_t fn, float x);
+static float s_act(k_fn_t fn, float g, float u);
 
 
 const k_simd_t *
@@ -114,32 +114,35 @@ s_norm(float *out, const float *x, const float *w, uint32_t n, float eps)
 
 
 static void
-s_add(float *out, const float *x, uint32_t n)
+s_mad(float *out, const float *x, float mul, uint32_t n)
 {
     uint32_t i;
 
     for (i = 0; i < n; i++) {
-        out[i] += x[i];
+        out[i] += x[i] * mul;
     }
 }
 
 
 static float
-s_act(k_fn_t fn, float x)
+s_act(k_fn_t fn, float g, float u)
 {
     switch (fn) {
     case K_FN_SILU:
-        return x / (1.0f + expf(-x));
+        return g / (1.0f + expf(-g)) * u;
     case K_FN_GELU_TANH:
-        return 0.5f * x
-               * (1.0f + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
+        return 0.5f * g
+               * (1.0f + tanhf(0.7978845608f * (g + 0.044715f * g * g * g)))
+               * u;
     case K_FN_GELU_ERF:
-        return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+        return 0.5f * g * (1.0f + erff(g * 0.70710678f)) * u;
     case K_FN_SWIGLU_OAI:
-        break;
+        g = g > 7.0f ? 7.0f : g;
+        u = u > 7.0f ? 7.0f : u < -7.0f ? -7.0f : u;
+        return g / (1.0f + expf(-1.702f * g)) * (u + 1.0f);
     }
 
-    return x;
+    return 0;
 }
 
 
@@ -149,7 +152,7 @@ s_act_mul(k_fn_t fn, float *h, const float *u, uint32_t n)
     uint32_t i;
 
     for (i = 0; i < n; i++) {
-        h[i] = s_act(fn, h[i]) * u[i];
+        h[i] = s_act(fn, h[i], u[i]);
     }
 }
 
@@ -373,7 +376,7 @@ s_above(const float *x, uint32_t n, float least)
 
 const k_simd_t k_simd_scalar = {
     .norm = s_norm,
-    .add = s_add,
+    .mad = s_mad,
     .act = s_act_mul,
     .scale = s_scale,
     .rope = s_rope,

@@ -16,38 +16,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/cpu/cpu.h"
-
-#define K_ROWS_PIECE   8    /* rows that are normed or looked up at a time */
-#define K_ROWS_BLOCK   128  /* rows of a product at a time */
-#define K_COLS_PIECE   128  /* outputs of a product at a time, at most */
-#define K_COLS_ALONE   512  /* the same where there is one row */
-#define K_COLS_GRANULE 16   /* a multiple of every k_matrix_granule() */
-#define K_PIECES       6    /* of a product for each thread, at least */
-#define K_PIECE_WORK   8192 /* multiply-adds that are worth a piece */
-
-
-/* One matrix of a product phase. */
-typedef struct {
-    const k_weight_t *w;
-    const k_weight_t *bias;
-    float            *out;
-    size_t            ld;
-    uint32_t          pieces; /* along its outputs */
-    uint32_t          width;  /* outputs of a piece */
-} k_part_t;
-
-/* A phase of products over the same activations. */
-typedef struct {
-    k_part_t parts[3];
-    uint32_t n_parts;
-    uint32_t rows;
-    uint32_t row_piece;
-    uint32_t row_pieces;
-    uint32_t pieces; /* of all parts, for one piece of rows */
-    unsigned flags;
-    k_act_t  act;
-} k_product_t;
+#include "kernels/cpu/product.h"
 
 
 static int  k_step_check(const k_exec_t *e, const k_batch_t *b);
@@ -64,21 +33,6 @@ static void k_op_gate_up(k_exec_t *e, const k_op_t *op, uint32_t rows,
 static void k_op_logits(k_exec_t *e, const k_op_t *op, int cut,
                         uint32_t thread);
 static void k_compact(k_exec_t *e);
-static void k_activate(k_exec_t *e, k_product_t *p, const k_op_t *op,
-                       const k_weight_t *norm, const float *x, uint32_t cols,
-                       const uint32_t *map, uint32_t thread);
-static void k_activate_rows(k_exec_t *e, const k_op_t *op,
-                            const k_weight_t *norm, const float *x, float *out,
-                            uint32_t cols, const uint32_t *map, uint32_t from,
-                            uint32_t to);
-static void k_cut(k_exec_t *e, k_product_t *p);
-static int  k_piece_next(k_exec_t *e, const k_product_t *p,
-                         k_part_t const **part, uint32_t *m0, uint32_t *m1,
-                         uint32_t *n0, uint32_t *n1);
-static void k_product_piece(const k_product_t *p, const k_part_t *part,
-                            uint32_t m0, uint32_t m1, uint32_t n0, uint32_t n1);
-static void k_part(k_product_t *p, const k_weight_t *w, const k_weight_t *bias,
-                   float *out, size_t ld);
 
 
 /*
@@ -213,6 +167,7 @@ k_step_run(void *arg, uint32_t thread)
             break;
 
         case K_OP_MOE:
+            k_op_moe(e, op, rows, thread);
             break;
 
         case K_OP_LOGITS:
@@ -323,26 +278,35 @@ k_op_qkv(k_exec_t *e, const k_op_t *op, uint32_t i, uint32_t thread)
 }
 
 
-/* X += post_norm(w in + bias): OUT and DOWN. */
+/* X += scale * post_norm(w in + bias): OUT and DOWN. */
 static void
 k_op_residual(k_exec_t *e, const k_op_t *op, uint32_t rows, const float *in,
               uint32_t cols, uint32_t thread)
 {
+    int             direct;
     float          *u;
-    uint32_t        i, m0, m1, n0, n1, n;
+    size_t          at;
+    uint32_t        i, m, m0, m1, n0, n1, n;
     k_product_t     p;
     const k_part_t *part;
 
     n = e->prog.n_embd;
+    direct = op->post_norm == NULL && op->scale == 1.0f;
+
     p.n_parts = 0;
     p.rows = rows;
-    p.flags = op->post_norm ? 0 : K_GEMM_ADD;
-    k_part(&p, op->w[0], op->bias[0], op->post_norm ? e->u : e->x, n);
+    p.flags = direct ? K_GEMM_ADD : 0;
+    k_part(&p, op->w[0], op->bias[0], direct ? e->x : e->u, n);
     k_cut(e, &p);
     k_activate(e, &p, op, NULL, in, cols, NULL, thread);
 
     while (k_piece_next(e, &p, &part, &m0, &m1, &n0, &n1)) {
         k_product_piece(&p, part, m0, m1, n0, n1);
+
+        for (m = m0; !direct && op->post_norm == NULL && m < m1; m++) {
+            at = (size_t) m * n + n0;
+            e->simd->mad(e->x + at, e->u + at, op->scale, n1 - n0);
+        }
     }
 
     if (op->post_norm == NULL) {
@@ -354,7 +318,7 @@ k_op_residual(k_exec_t *e, const k_op_t *op, uint32_t rows, const float *in,
     for (i = k_pool_next(e->pool); i < rows; i = k_pool_next(e->pool)) {
         u = e->u + (size_t) i * n;
         e->simd->norm(u, u, op->post_norm->vector, n, op->eps);
-        e->simd->add(e->x + (size_t) i * n, u, n);
+        e->simd->mad(e->x + (size_t) i * n, u, op->scale, n);
     }
 }
 
@@ -436,171 +400,4 @@ k_compact(k_exec_t *e)
                    n * sizeof(float));
         }
     }
-}
-
-
-/*
- * p->act: the rows of x (those of `map`, if there is one), normed if there is
- * a norm, and quantised.  Ends with a barrier unless it was done solo.
- */
-static void
-k_activate(k_exec_t *e, k_product_t *p, const k_op_t *op,
-           const k_weight_t *norm, const float *x, uint32_t cols,
-           const uint32_t *map, uint32_t thread)
-{
-    int          solo;
-    float       *copy;
-    void        *mem;
-    size_t       ld;
-    uint32_t     i, piece, row, end;
-    k_scratch_t *s;
-
-    s = &e->scratch[thread];
-    solo = p->rows <= k_solo_rows(cols);
-    copy = NULL;
-    ld = cols;
-
-    if (norm != NULL || map != NULL) {
-        copy = solo ? s->norm : e->norm;
-    }
-    mem = solo ? s->act : e->act;
-
-    k_act_init(&p->act, e->be->conf.act, mem, p->rows, cols,
-               copy != NULL ? copy : x, ld);
-
-    if (solo) {
-        k_activate_rows(e, op, norm, x, copy, cols, map, 0, p->rows);
-        k_act_quantize(&p->act, e->be->isa, 0, p->rows);
-        return;
-    }
-
-    /* A piece is a multiple of the rows that lie together. */
-    piece = K_ROWS_PIECE;
-    if (p->act.tile > 1) {
-        piece = (piece + p->act.tile - 1) / p->act.tile * p->act.tile;
-    }
-
-    for (i = k_pool_next(e->pool); i * piece < p->rows;
-         i = k_pool_next(e->pool)) {
-        row = i * piece;
-        end = p->rows - row < piece ? p->rows : row + piece;
-        k_activate_rows(e, op, norm, x, copy, cols, map, row, end);
-        k_act_quantize(&p->act, e->be->isa, row, end);
-    }
-
-    k_pool_barrier(e->pool);
-}
-
-
-static void
-k_activate_rows(k_exec_t *e, const k_op_t *op, const k_weight_t *norm,
-                const float *x, float *out, uint32_t cols, const uint32_t *map,
-                uint32_t from, uint32_t to)
-{
-    float       *dst;
-    uint32_t     i;
-    const float *src;
-
-    for (i = from; out != NULL && i < to; i++) {
-        src = x + (size_t) (map != NULL ? map[i] : i) * cols;
-        dst = out + (size_t) i * cols;
-
-        if (norm != NULL) {
-            e->simd->norm(dst, src, norm->vector, cols, op->eps);
-        } else {
-            memcpy(dst, src, cols * sizeof(float));
-        }
-    }
-}
-
-
-static void
-k_part(k_product_t *p, const k_weight_t *w, const k_weight_t *bias, float *out,
-       size_t ld)
-{
-    k_part_t *part;
-
-    part = &p->parts[p->n_parts++];
-    part->w = w;
-    part->bias = bias;
-    part->out = out;
-    part->ld = ld;
-}
-
-
-/* Cuts the parts' outputs into pieces of about the same work. */
-static void
-k_cut(k_exec_t *e, k_product_t *p)
-{
-    uint32_t  i, n, width, least, most;
-    uint64_t  work;
-    k_part_t *part;
-
-    p->row_pieces = (p->rows + K_ROWS_BLOCK - 1) / K_ROWS_BLOCK;
-    p->row_piece = (p->rows + p->row_pieces - 1) / p->row_pieces;
-    p->row_piece = (p->row_piece + 15) & ~15u;
-    p->row_pieces = (p->rows + p->row_piece - 1) / p->row_piece;
-
-    n = 0;
-    for (i = 0; i < p->n_parts; i++) {
-        n += p->parts[i].w->rows;
-    }
-
-    width = n * p->row_pieces / (k_pool_size(e->pool) * K_PIECES) + 1;
-
-    work = (uint64_t) (p->rows < p->row_piece ? p->rows : p->row_piece)
-           * p->parts[0].w->cols;
-    least = (uint32_t) (K_PIECE_WORK / work);
-    width = width > least ? width : least;
-
-    most = p->rows > 1 ? K_COLS_PIECE : K_COLS_ALONE;
-    width = width < most ? width : most;
-
-    width = (width + K_COLS_GRANULE - 1) / K_COLS_GRANULE * K_COLS_GRANULE;
-    p->pieces = 0;
-
-    for (i = 0; i < p->n_parts; i++) {
-        part = &p->parts[i];
-        part->width = width;
-        part->pieces = (part->w->rows + part->width - 1) / part->width;
-        p->pieces += part->pieces;
-    }
-}
-
-
-/* The next piece for this thread; 0: none is left. */
-static int
-k_piece_next(k_exec_t *e, const k_product_t *p, k_part_t const **part,
-             uint32_t *m0, uint32_t *m1, uint32_t *n0, uint32_t *n1)
-{
-    uint32_t        i;
-    const k_part_t *w;
-
-    i = k_pool_next(e->pool);
-    if (i >= p->pieces * p->row_pieces) {
-        return 0;
-    }
-
-    *m0 = i / p->pieces * p->row_piece;
-    *m1 = p->rows - *m0 < p->row_piece ? p->rows : *m0 + p->row_piece;
-
-    i %= p->pieces;
-    for (w = p->parts; i >= w->pieces; w++) {
-        i -= w->pieces;
-    }
-
-    *part = w;
-    *n0 = i * w->width;
-    *n1 = w->w->rows - *n0 < w->width ? w->w->rows : *n0 + w->width;
-
-    return 1;
-}
-
-
-static void
-k_product_piece(const k_product_t *p, const k_part_t *part, uint32_t m0,
-                uint32_t m1, uint32_t n0, uint32_t n1)
-{
-    k_gemm(&part->w->matrix, &p->act, m0, m1, n0, n1, part->out, part->ld,
-           part->bias != NULL ? part->bias->vector : NULL, p->flags);
 }

@@ -54,11 +54,18 @@ static const way_t ways[] = {
 
 static const toy_conf_t confs[] = {
     {64, 2, 9, 3, 64, 96, 131, 64, 100, K_Q4_1, K_ROPE_PAIRS, K_FN_SILU, 0, 0,
-     0, 0, 0, 1, 1},
+     0, 0, 0, 1, .seed = 1},
     {96, 2, 4, 4, 24, 160, 77, 24, 0, K_Q8_0, K_ROPE_HALVES, K_FN_GELU_TANH,
-     10.0f, 0, 1, 1, 1, 0, 2},
+     10.0f, 0, 1, 1, 1, 0, .seed = 2},
     {320, 2, 4, 1, 48, 64, 50, 48, 270, K_F16, K_ROPE_PAIRS, K_FN_SILU, 0, 5.0f,
-     0, 0, 0, 0, 3},
+     0, 0, 0, 0, .seed = 3},
+    {64, 2, 6, 2, 32, 64, 70, 32, 40, K_Q8_0, K_ROPE_HALVES, K_FN_SWIGLU_OAI, 0,
+     0, .bias = 1, .seed = 4, .n_expert = 17, .n_used = 3, .sinks = 1},
+    /* clang-format off */
+    {96, 2, 3, 1, 64, 43, 60, 64, 0, K_F16, K_ROPE_PAIRS, K_FN_SILU, 0, 0,
+     .post_norm = 1, .tied = 1, .seed = 5, .n_expert = 3, .n_used = 2,
+     .gate = K_GATE_SOFTMAX, .dense = 1, .nope = 1, .residual = 0.5f},
+    /* clang-format on */
 };
 
 

@@ -6,7 +6,7 @@
  *   - rows taken back out of the packed form equal the goldens of PyPI's
  *     `gguf` (make_goldens.py), bit for bit;
  *   - the scalar product agrees with sums in double over weights read by the
- *     format's definition (written a second time, below);
+ *     format's definition (written a second time, in formats.h);
  *   - every other kernel equals the scalar one bit for bit, for any number of
  *     rows, slices of rows and of outputs, both modes, and writes nothing
  *     outside its slice;
@@ -22,7 +22,7 @@
 
 #include "t/lib/tap.h"
 
-#include "kernels/cpu/gemm.h"
+#include "t/kernels/formats.h"
 
 #define K_VEC512_EMULATE
 #include "kernels/cpu/gemm_avx512.c"
@@ -34,234 +34,10 @@
 
 
 typedef struct {
-    k_type_t    type;
-    const char *name;
-    uint32_t    block; /* elements */
-    uint32_t    bytes;
-} t_type_t;
-
-typedef struct {
     const char         *name;
     k_isa_t             isa;
     const k_gemm_ops_t *ops; /* in its stead; NULL: the ISA's own */
 } t_isa_t;
-
-
-static const t_type_t t_types[] = {
-    {K_F32, "F32", 1, 4},       {K_F16, "F16", 1, 2},
-    {K_BF16, "BF16", 1, 2},     {K_Q4_0, "Q4_0", 32, 18},
-    {K_Q4_1, "Q4_1", 32, 20},   {K_Q5_0, "Q5_0", 32, 22},
-    {K_Q5_1, "Q5_1", 32, 24},   {K_Q8_0, "Q8_0", 32, 34},
-    {K_Q4_K, "Q4_K", 256, 144}, {K_Q5_K, "Q5_K", 256, 176},
-    {K_Q6_K, "Q6_K", 256, 210},
-};
-
-#define T_TYPES (sizeof(t_types) / sizeof(t_types[0]))
-
-static uint64_t t_state = 88172645463325252ull;
-
-
-static uint32_t
-t_random(void)
-{
-    t_state ^= t_state << 13;
-    t_state ^= t_state >> 7;
-    t_state ^= t_state << 17;
-
-    return (uint32_t) (t_state >> 16);
-}
-
-
-/* In (-1, 1), most near zero, as activations are. */
-
-static float
-t_float(void)
-{
-    float a, b;
-
-    a = (float) (t_random() & 0xffff) / 32768.0f - 1.0f;
-    b = (float) (t_random() & 0xffff) / 65536.0f;
-
-    return a * b;
-}
-
-
-static void *
-t_alloc(size_t size)
-{
-    void *p;
-
-    if (posix_memalign(&p, K_ALIGN, size ? size : 1) != 0) {
-        abort();
-    }
-
-    memset(p, 0xa5, size);
-
-    return p;
-}
-
-
-static uint16_t
-t_to_f16(float v)
-{
-    uint32_t u, man;
-    int      e;
-
-    u = k_bits_f32(v);
-    e = (int) (u >> 23 & 255) - 112;
-    man = u >> 13 & 0x3ff;
-
-    return (uint16_t) (u >> 16 & 0x8000)
-           | (uint16_t) (e <= 0 ? 0 : (uint32_t) e << 10 | man);
-}
-
-
-static void
-t_put16(uint8_t *p, uint16_t v)
-{
-    p[0] = (uint8_t) v;
-    p[1] = (uint8_t) (v >> 8);
-}
-
-
-/* One row of K elements: random bytes, with scales of a sane size. */
-
-static void
-t_weights(const t_type_t *t, uint8_t *p, uint32_t cols)
-{
-    float    v;
-    uint32_t i, j;
-
-    for (i = 0; i < cols / t->block; i++, p += t->bytes) {
-        for (j = 0; j < t->bytes; j++) {
-            p[j] = (uint8_t) t_random();
-        }
-
-        v = 0.01f + (float) (t_random() & 255) / 4096.0f;
-
-        switch (t->type) {
-        case K_F32:
-            v = t_float();
-            memcpy(p, &v, 4);
-            break;
-        case K_BF16:
-            t_put16(p, (uint16_t) (k_bits_f32(t_float()) >> 16));
-            break;
-        case K_F16:
-            t_put16(p, t_to_f16(t_float()));
-            break;
-        case K_Q6_K:
-            t_put16(p + 208, t_to_f16(v / 64));
-            break;
-        case K_Q4_1:
-        case K_Q5_1:
-            t_put16(p, t_to_f16(v));
-            t_put16(p + 2, t_to_f16(-8 * v));
-            break;
-        case K_Q4_K:
-        case K_Q5_K:
-            t_put16(p, t_to_f16(v / 32));
-            t_put16(p + 2, t_to_f16(v / 4));
-            break;
-        default:
-            t_put16(p, t_to_f16(t_random() & 1 ? v : -v));
-            break;
-        }
-    }
-}
-
-
-static double
-t_half(const uint8_t *p)
-{
-    int      e;
-    double   v;
-    uint32_t h;
-
-    h = p[0] | (uint32_t) p[1] << 8;
-    e = (int) (h >> 10 & 31);
-    v = e ? ldexp(1024 + (h & 1023), e - 25) : ldexp(h & 1023, -24);
-
-    return h & 0x8000 ? -v : v;
-}
-
-
-/* Element k of a row, by the format's definition; finite scales. */
-
-static double
-t_element(const t_type_t *t, const uint8_t *row, uint32_t k)
-{
-    int            q, is, sc, mn, j;
-    float          f;
-    uint32_t       i;
-    const uint8_t *b, *s;
-
-    b = row + (size_t) k / t->block * t->bytes;
-    i = k % t->block;
-
-    switch (t->type) {
-
-    case K_F32:
-        memcpy(&f, b, 4);
-        return f;
-
-    case K_F16:
-        return t_half(b);
-
-    case K_BF16:
-        return k_f32_bits((uint32_t) b[1] << 24 | (uint32_t) b[0] << 16);
-
-    case K_Q8_0:
-        return t_half(b) * (int8_t) b[2 + i];
-
-    case K_Q4_0:
-        q = i < 16 ? b[2 + i] % 16 : b[2 + i - 16] / 16;
-        return t_half(b) * (q - 8);
-
-    case K_Q4_1:
-        q = i < 16 ? b[4 + i] % 16 : b[4 + i - 16] / 16;
-        return t_half(b) * q + t_half(b + 2);
-
-    case K_Q5_0:
-        q = i < 16 ? b[6 + i] % 16 : b[6 + i - 16] / 16;
-        q += b[2 + i / 8] >> i % 8 & 1 ? 16 : 0;
-        return t_half(b) * (q - 16);
-
-    case K_Q5_1:
-        q = i < 16 ? b[8 + i] % 16 : b[8 + i - 16] / 16;
-        q += b[4 + i / 8] >> i % 8 & 1 ? 16 : 0;
-        return t_half(b) * q + t_half(b + 2);
-
-    case K_Q4_K:
-    case K_Q5_K:
-        /* 64 elements share 32 bytes: low nibbles first */
-        s = b + (t->type == K_Q4_K ? 16 : 48) + i / 64 * 32;
-        q = i % 64 < 32 ? s[i % 32] % 16 : s[i % 32] / 16;
-        is = (int) i / 32;
-
-        if (t->type == K_Q5_K) {
-            q += b[16 + i % 32] >> is & 1 ? 16 : 0;
-        }
-
-        s = b + 4;
-        j = is % 4;
-        sc = is < 4 ? s[j] % 64 : s[j + 8] % 16 + s[j] / 64 * 16;
-        mn = is < 4 ? s[j + 4] % 64 : s[j + 8] / 16 + s[j + 4] / 64 * 16;
-
-        return t_half(b) * sc * q - t_half(b + 2) * mn;
-
-    case K_Q6_K:
-        /* halves of 128; in each, four runs of 32 */
-        j = (int) i % 128 / 32;
-        s = b + i / 128 * 64 + j % 2 * 32;
-        q = j < 2 ? s[i % 32] % 16 : s[i % 32] / 16;
-        q += (b[128 + i / 128 * 32 + i % 32] >> 2 * j & 3) * 16;
-        return t_half(b + 208) * (int8_t) b[192 + i / 16] * (q - 32);
-
-    default:
-        return 0;
-    }
-}
 
 
 static void
@@ -559,6 +335,22 @@ t_shapes(const t_type_t *t, const t_isa_t *isa)
 }
 
 
+/* The packed form is as compact as the file: decode reads it all. */
+
+static void
+t_compact(const t_type_t *t, const t_isa_t *isa)
+{
+    double file, packed;
+
+    file = 160.0 * 4096 / t->block * t->bytes;
+    packed = (double) k_matrix_size(t->type, isa->isa, 160, 4096);
+
+    ok(packed >= file && packed <= file * 1.04,
+       "%s %s: %.4f bits in the file, %.4f packed", t->name, isa->name,
+       file * 8 / (160 * 4096), packed * 8 / (160 * 4096));
+}
+
+
 /* Bytes without sense, and x with NaN and infinities. */
 
 static void
@@ -786,6 +578,7 @@ t_arguments(void)
            "unknown type has no size");
     is_int(k_matrix_size(K_Q4_0, best, 1, 33), -EINVAL, "half a block");
     is_int(k_matrix_size(K_Q4_K, best, 1, 32), -EINVAL, "part of a block");
+    is_int(k_matrix_size(K_IQ4_XS, best, 1, 288), -EINVAL, "a block and more");
     is_int(k_matrix_size(K_Q4_0, best, 0, 32), -EINVAL, "no rows");
     is_int(k_matrix_size(K_F32, best, 1, 0), -EINVAL, "no columns");
     ok(k_matrix_size(K_F32, best, UINT32_MAX, UINT32_MAX) > 0
@@ -824,6 +617,7 @@ main(void)
         t_double(&t_types[i]);
 
         for (j = 0; j < n; j++) {
+            t_compact(&t_types[i], &isas[j]);
             t_shapes(&t_types[i], &isas[j]);
             t_nonsense(&t_types[i], &isas[j]);
             t_epilogue(&t_types[i], &isas[j]);

@@ -28,8 +28,8 @@ static k_backend_t *backend(uint64_t memory, uint32_t threads, k_isa_t isa);
 static volatile long n_allocs;
 
 static const toy_conf_t conf = {
-    64,           2,         6, 2, 32, 96, 500, 32, 0, K_Q4_1,
-    K_ROPE_PAIRS, K_FN_SILU, 0, 0, 0,  0,  1,   1,  9};
+    64,           2,         6, 2, 32, 96, 500, 32, 0,        K_Q4_1,
+    K_ROPE_PAIRS, K_FN_SILU, 0, 0, 0,  0,  1,   1,  .seed = 9};
 
 
 #if COUNTED
@@ -179,12 +179,17 @@ test_no_alloc(k_isa_t isa)
     k_batch_t     b;
     k_limits_t    limits = {90, 2, 2};
     k_sample_t    r[2];
+    toy_conf_t    mixed = conf; /* a dense layer and one of experts */
     k_backend_t  *be;
     k_sampled_t   out[2];
     k_batch_seq_t seqs[2];
 
+    mixed.n_expert = 12;
+    mixed.n_used = 3;
+    mixed.dense = 1;
+    mixed.sinks = 1;
     be = backend(64 << 20, 2, isa);
-    toy_make(&t, &k_backend_cpu, be, &conf);
+    toy_make(&t, &k_backend_cpu, be, &mixed);
     rc = k_backend_cpu.kv_new(be, &t.prog, 8, &kv, err);
     rc = rc ? rc
             : k_backend_cpu.program_prepare(be, &t.prog, kv, &limits, &exec,
@@ -375,6 +380,11 @@ test_programs(void)
     BROKEN(t.op[3].w[0] = t.op[1].norm, t.op[3].w[0] = w, "a vector there");
     w = t.op[1].norm;
     BROKEN(t.op[1].norm = t.op[1].w[1], t.op[1].norm = w, "a matrix there");
+    BROKEN(t.op[2].sinks = w, t.op[2].sinks = NULL, "sinks of another shape");
+    BROKEN(t.op[2].sinks = t.op[1].w[0], t.op[2].sinks = NULL,
+           "sinks that are a matrix");
+    BROKEN(t.op[2].soft_cap = -1, t.op[2].soft_cap = 0, "a soft cap");
+    BROKEN(t.op[4].fn = (k_fn_t) 4, t.op[4].fn = K_FN_SILU, "a function");
     BROKEN(limits.rows = 0, limits.rows = 8, "no rows");
 
     rc = k_backend_cpu.program_prepare(be, &t.prog, NULL, &limits, &exec, err);

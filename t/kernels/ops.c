@@ -37,7 +37,7 @@ typedef struct {
 /* The text of the AVX-512 table over emulated vectors. */
 static const k_simd_t emulated = {
     .norm = v_norm,
-    .add = v_add,
+    .mad = v_mad,
     .act = v_act,
     .scale = v_scale,
     .rope = v_rope,
@@ -173,14 +173,28 @@ test_norm(const k_simd_t *s, const char *isa)
         s->norm(two, two, w, n, 1e-5f);
         clean &= memcmp(two, out, n * sizeof(float)) == 0;
 
-        s->add(out, x, n);
+        s->mad(out, x, 1.0f, n);
         clean &= poisoned(out + n, 64);
         for (i = 0; i < n; i++) {
             clean &= out[i] == two[i] + x[i];
         }
+
+        memcpy(out, two, n * sizeof(float));
+        s->mad(out, x, -0.3f, n);
+        clean &= poisoned(out + n, 64);
+        for (i = 0; i < n; i++) {
+            want = two[i] - 0.3f * (double) x[i];
+            err = fabs(out[i] - want) / (fabs(two[i]) + fabs(x[i]) + 1e-6);
+            worst = err > worst || err != err ? err : worst;
+        }
+        /* Where it is cut changes nothing. */
+        i = toy_rand(&rng) % n;
+        s->mad(two, x, -0.3f, i);
+        s->mad(two + i, x + i, -0.3f, n - i);
+        clean &= memcmp(two, out, n * sizeof(float)) == 0;
     }
 
-    ok(worst < 3e-6 && clean, "%s: norm, add, 1 to %d wide: error %.1e", isa,
+    ok(worst < 3e-6 && clean, "%s: norm, mad, 1 to %d wide: error %.1e", isa,
        MAX, worst);
 }
 
@@ -193,27 +207,39 @@ test_act(const k_simd_t *s, const char *isa)
     double   want, err, worst;
     uint32_t n, i;
 
-    static const char *names[] = {"silu", "gelu tanh", "gelu erf"};
+    static const char *names[] = {"silu", "gelu tanh", "gelu erf",
+                                  "swiglu of gpt-oss"};
 
-    for (fn = 0; fn < 3; fn++) {
+    for (fn = K_FN_SILU; fn <= K_FN_SWIGLU_OAI; fn++) {
         worst = 0;
         clean = 1;
         for (n = 1; n < MAX; n += n < 40 ? 1 : 61) {
             poison(h, MAX + 64);
             for (i = 0; i < n; i++) {
                 x[i] = h[i] = i == 0 ? -120.0f : i == 1 ? 200.0f : rnd(4);
-                u[i] = rnd(1);
+                u[i] = rnd(fn == K_FN_SWIGLU_OAI ? 6 : 1);
             }
             s->act((k_fn_t) fn, h, u, n);
             clean &= poisoned(h + n, 64);
             for (i = 0; i < n; i++) {
-                want = toy_act((k_fn_t) fn, x[i]) * u[i];
-                err = fabs(h[i] - want) / (fabs(x[i] * u[i]) + 1e-6);
+                want = toy_act((k_fn_t) fn, x[i], u[i]);
+                err = fabs(h[i] - want)
+                      / (fabs(x[i]) * (fabs(u[i]) + (fn == 3)) + 1e-6);
                 worst = err > worst || err != err ? err : worst;
             }
         }
         ok(worst < 5e-7 && clean, "%s: %s: error %.1e of |x|", isa, names[fn],
            worst);
+
+        for (i = 0; i < 40; i++) {
+            h[i] = i % 3 == 0 ? NAN : 1;
+            u[i] = i % 3 == 1 ? NAN : 1;
+        }
+        s->act((k_fn_t) fn, h, u, 40);
+        for (i = n = 0; i < 40; i++) {
+            n += isnan(h[i]) != (i % 3 != 2);
+        }
+        is_int(n, 0, "%s: %s: NaN stays NaN", isa, names[fn]);
     }
 
     worst = 0;

@@ -252,7 +252,7 @@ test_loader(void)
 
     static const toy_conf_t conf = {
         64,           2,         6, 2, 32, 96, 100, 32, 0, K_Q8_0,
-        K_ROPE_PAIRS, K_FN_SILU, 0, 0, 0,  0,  0,   1,  9};
+        K_ROPE_PAIRS, K_FN_SILU, 0, 0, 0,  0,  0,   1,  .seed = 9};
 
     memset(&c, 0, sizeof(c));
     c.memory = 32 << 20;

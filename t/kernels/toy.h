@@ -16,8 +16,9 @@
 #include "kernels/backend.h"
 
 #define TOY_LAYERS_MAX  4
+#define TOY_EXPERTS_MAX 256
 #define TOY_OPS_MAX     (2 + 5 * TOY_LAYERS_MAX)
-#define TOY_WEIGHTS_MAX (4 + 16 * TOY_LAYERS_MAX)
+#define TOY_WEIGHTS_MAX (4 + 24 * TOY_LAYERS_MAX)
 
 
 typedef struct {
@@ -29,6 +30,14 @@ typedef struct {
     float    attn_cap, logit_cap;
     int      bias, qk_norm, post_norm, tied;
     uint32_t seed;
+
+    uint32_t n_expert, n_used; /* 0: dense layers */
+    k_gate_t gate;
+    uint32_t dense;    /* so many first layers are */
+    int      bare;     /* no attention */
+    int      sinks;    /* attention has them */
+    int      nope;     /* odd layers do not rotate */
+    float    residual; /* factor on what layers add; 0: 1 */
 } toy_conf_t;
 
 typedef struct {
@@ -192,33 +201,30 @@ toy_quantise(k_type_t type, double *f, uint32_t n, uint8_t *out)
 }
 
 
+/* Loads f, which becomes what the type's blocks mean; toy_free() frees it. */
 static const k_weight_t *
-toy_weight(toy_t *t, k_role_t role, k_type_t type, uint32_t rows, uint32_t cols,
-           double mean, double dev)
+toy_values(toy_t *t, k_role_t role, k_type_t type, uint32_t rows, uint32_t cols,
+           double *f)
 {
     int           rc;
     char          err[K_ERR_MAX], name[32];
-    size_t        i, n, at;
+    size_t        i, at;
     uint8_t      *bytes;
     k_source_t    src;
     toy_weight_t *w;
 
     w = &t->weights[t->n_weights++];
-    n = (size_t) rows * cols;
     w->rows = rows;
     w->cols = cols;
-    w->f = malloc(n * sizeof(double));
-    bytes = malloc(n * 4 + 64);
-    if (w->f == NULL || bytes == NULL) {
+    w->f = f;
+    bytes = malloc((size_t) rows * cols * 4 + 64);
+    if (f == NULL || bytes == NULL) {
         abort();
     }
 
-    for (i = 0; i < n; i++) {
-        w->f[i] = mean + dev * toy_normal(&t->rng);
-    }
     at = 0;
     for (i = 0; i < rows; i++) {
-        at += toy_quantise(type, w->f + i * cols, cols, bytes + at);
+        at += toy_quantise(type, f + i * cols, cols, bytes + at);
     }
 
     snprintf(name, sizeof(name), "toy.%u", t->n_weights);
@@ -227,6 +233,7 @@ toy_weight(toy_t *t, k_role_t role, k_type_t type, uint32_t rows, uint32_t cols,
     src.role = role;
     src.rows = rows;
     src.cols = cols;
+    src.experts = role == K_ROLE_EXPERTS ? t->conf.n_expert : 0;
     src.data = bytes;
     src.name = name;
 
@@ -242,10 +249,102 @@ toy_weight(toy_t *t, k_role_t role, k_type_t type, uint32_t rows, uint32_t cols,
 
 
 static const k_weight_t *
+toy_weight(toy_t *t, k_role_t role, k_type_t type, uint32_t rows, uint32_t cols,
+           double mean, double dev)
+{
+    size_t  i, n;
+    double *f;
+
+    n = (size_t) rows * cols;
+    f = malloc(n * sizeof(double));
+    for (i = 0; f != NULL && i < n; i++) {
+        f[i] = mean + dev * toy_normal(&t->rng);
+    }
+
+    return toy_values(t, role, type, rows, cols, f);
+}
+
+
+static const k_weight_t *
 toy_vector(toy_t *t, int present, uint32_t n, double mean, double dev)
 {
     return present ? toy_weight(t, K_ROLE_VECTOR, K_F32, 1, n, mean, dev)
                    : NULL;
+}
+
+
+static void
+toy_moe_op(toy_t *t, uint32_t l)
+{
+    k_op_t           *op;
+    uint32_t          n, d, f;
+    double            dev;
+    const toy_conf_t *c;
+
+    c = &t->conf;
+    n = c->n_expert;
+    d = c->n_embd;
+    f = c->n_ff;
+    dev = 1 / sqrt(d);
+
+    op = &t->op[t->prog.n_ops++];
+    op->kind = K_OP_MOE;
+    op->layer = l;
+    op->norm = toy_vector(t, 1, d, 1, 0.2);
+    op->w[0] = toy_weight(t, K_ROLE_MATRIX, K_F32, n, d, 0, 2 * dev);
+    op->w[1] = toy_weight(t, K_ROLE_EXPERTS, c->type, n * f, d, 0, dev);
+    op->w[2] = toy_weight(t, K_ROLE_EXPERTS, c->type, n * f, d, 0, dev);
+    op->w[3] = toy_weight(t, K_ROLE_EXPERTS, c->type, n * d, f, 0, 2 / sqrt(f));
+    op->bias[0] = toy_vector(t, c->bias, n, 0, 0.3);
+    if (c->bias) {
+        op->bias[1] = toy_weight(t, K_ROLE_VECTORS, K_F32, n, f, 0, 0.3);
+        op->bias[2] = toy_weight(t, K_ROLE_VECTORS, K_F32, n, f, 0, 0.3);
+        op->bias[3] = toy_weight(t, K_ROLE_VECTORS, K_BF16, n, d, 0, 0.3);
+    }
+    op->post_norm = toy_vector(t, c->post_norm, d, 0.5, 0.1);
+    op->fn = c->fn;
+    op->gate = c->gate;
+    op->n_expert = n;
+    op->n_used = c->n_used;
+    op->n_ff = f;
+    op->w_scale = c->gate == K_GATE_SOFTMAX ? 1.5f : 1.0f;
+    op->scale = c->residual;
+}
+
+
+static void
+toy_ffn(toy_t *t, uint32_t l)
+{
+    k_op_t           *op;
+    const toy_conf_t *c;
+
+    c = &t->conf;
+
+    if (c->n_expert != 0 && l >= c->dense) {
+        toy_moe_op(t, l);
+        return;
+    }
+
+    op = &t->op[t->prog.n_ops++];
+    op->kind = K_OP_GATE_UP;
+    op->layer = l;
+    op->norm = toy_vector(t, 1, c->n_embd, 1, 0.2);
+    op->w[0] = toy_weight(t, K_ROLE_MATRIX, c->type, c->n_ff, c->n_embd, 0,
+                          1 / sqrt(c->n_embd));
+    op->w[1] = toy_weight(t, K_ROLE_MATRIX, c->type, c->n_ff, c->n_embd, 0,
+                          1 / sqrt(c->n_embd));
+    op->bias[0] = toy_vector(t, c->bias, c->n_ff, 0, 0.2);
+    op->bias[1] = toy_vector(t, c->bias, c->n_ff, 0, 0.2);
+    op->fn = c->fn;
+
+    op = &t->op[t->prog.n_ops++];
+    op->kind = K_OP_DOWN;
+    op->layer = l;
+    op->w[0] = toy_weight(t, K_ROLE_MATRIX, c->type, c->n_embd, c->n_ff, 0,
+                          1 / sqrt(c->n_ff));
+    op->bias[0] = toy_vector(t, c->bias, c->n_embd, 0, 0.1);
+    op->post_norm = toy_vector(t, c->post_norm, c->n_embd, 0.5, 0.1);
+    op->scale = c->residual;
 }
 
 
@@ -259,6 +358,11 @@ toy_layer(toy_t *t, uint32_t l)
     c = &t->conf;
     q = c->n_head * c->head_dim;
     kv = c->n_kv * c->head_dim;
+
+    if (c->bare) {
+        toy_ffn(t, l);
+        return;
+    }
 
     op = &t->op[t->prog.n_ops++];
     op->kind = K_OP_QKV;
@@ -275,7 +379,7 @@ toy_layer(toy_t *t, uint32_t l)
     op->bias[2] = toy_vector(t, c->bias, kv, 0, 0.3);
     op->norm_q = toy_vector(t, c->qk_norm, c->head_dim, 1, 0.2);
     op->norm_k = toy_vector(t, c->qk_norm, c->head_dim, 1, 0.2);
-    op->rope = c->rope;
+    op->rope = c->nope && l % 2 ? K_ROPE_NONE : c->rope;
     op->inv_freq = t->inv_freq;
     op->rope_mul = 1.0f;
     op->n_rot = c->n_rot;
@@ -286,6 +390,7 @@ toy_layer(toy_t *t, uint32_t l)
     op->scale = (float) (1 / sqrt(c->head_dim));
     op->soft_cap = c->attn_cap;
     op->window = l % 2 ? c->window : 0;
+    op->sinks = toy_vector(t, c->sinks, c->n_head, 1, 2);
 
     op = &t->op[t->prog.n_ops++];
     op->kind = K_OP_OUT;
@@ -294,23 +399,9 @@ toy_layer(toy_t *t, uint32_t l)
         toy_weight(t, K_ROLE_MATRIX, c->type, c->n_embd, q, 0, 0.5 / sqrt(q));
     op->bias[0] = toy_vector(t, c->bias, c->n_embd, 0, 0.1);
     op->post_norm = toy_vector(t, c->post_norm, c->n_embd, 0.5, 0.1);
+    op->scale = c->residual;
 
-    op = &t->op[t->prog.n_ops++];
-    op->kind = K_OP_GATE_UP;
-    op->layer = l;
-    op->norm = toy_vector(t, 1, c->n_embd, 1, 0.2);
-    op->w[0] = toy_weight(t, K_ROLE_MATRIX, c->type, c->n_ff, c->n_embd, 0,
-                          1 / sqrt(c->n_embd));
-    op->w[1] = toy_weight(t, K_ROLE_MATRIX, c->type, c->n_ff, c->n_embd, 0,
-                          1 / sqrt(c->n_embd));
-    op->fn = c->fn;
-
-    op = &t->op[t->prog.n_ops++];
-    op->kind = K_OP_DOWN;
-    op->layer = l;
-    op->w[0] = toy_weight(t, K_ROLE_MATRIX, c->type, c->n_embd, c->n_ff, 0,
-                          1 / sqrt(c->n_ff));
-    op->post_norm = toy_vector(t, c->post_norm, c->n_embd, 0.5, 0.1);
+    toy_ffn(t, l);
 }
 
 
@@ -365,7 +456,7 @@ toy_make(toy_t *t, const k_backend_ops_t *ops, k_backend_t *be,
     t->prog.n_head = conf->n_head;
     t->prog.n_kv = conf->n_kv;
     t->prog.head_dim = conf->head_dim;
-    t->prog.n_ff = conf->n_ff;
+    t->prog.n_ff = conf->n_expert && conf->dense == 0 ? 0 : conf->n_ff;
     t->prog.n_vocab = conf->n_vocab;
     t->prog.ops = t->op;
 }
@@ -383,260 +474,6 @@ toy_free(toy_t *t)
 }
 
 
-/* ---- The same in double precision ---- */
-
-static const double *
-toy_f(const toy_t *t, const k_weight_t *w)
-{
-    uint32_t i;
-
-    for (i = 0; w != NULL && i < t->n_weights; i++) {
-        if (t->weights[i].w == w) {
-            return t->weights[i].f;
-        }
-    }
-    return NULL;
-}
-
-
-static void
-toy_matmul(const toy_t *t, const k_op_t *op, int i, const double *x,
-           double *out)
-{
-    double        sum;
-    uint32_t      r, c, k;
-    const double *w, *b;
-
-    w = toy_f(t, op->w[i]);
-    b = toy_f(t, op->bias[i]);
-    for (k = 0; t->weights[k].w != op->w[i]; k++) {
-        /* void */
-    }
-
-    for (r = 0; r < t->weights[k].rows; r++) {
-        sum = b != NULL ? b[r] : 0;
-        for (c = 0; c < t->weights[k].cols; c++) {
-            sum += w[(size_t) r * t->weights[k].cols + c] * x[c];
-        }
-        out[r] = sum;
-    }
-}
-
-
-static void
-toy_norm(const toy_t *t, const k_weight_t *w, double eps, const double *x,
-         double *out, uint32_t n)
-{
-    double        sum;
-    uint32_t      i;
-    const double *f;
-
-    f = toy_f(t, w);
-    sum = 0;
-    for (i = 0; i < n; i++) {
-        sum += x[i] * x[i];
-    }
-    sum = 1 / sqrt(sum / n + eps);
-    for (i = 0; i < n; i++) {
-        out[i] = f != NULL ? x[i] * sum * f[i] : x[i];
-    }
-}
-
-
-static void
-toy_rotate(const k_op_t *op, double *x, uint32_t pos)
-{
-    double   a, b, s, c;
-    uint32_t i, j, k;
-
-    if (op->rope == K_ROPE_NONE) {
-        return;
-    }
-    for (i = 0; i < op->n_rot / 2; i++) {
-        j = op->rope == K_ROPE_PAIRS ? 2 * i : i;
-        k = op->rope == K_ROPE_PAIRS ? 2 * i + 1 : i + op->n_rot / 2;
-        s = sin((double) ((float) pos * op->inv_freq[i])) * op->rope_mul;
-        c = cos((double) ((float) pos * op->inv_freq[i])) * op->rope_mul;
-        a = x[j];
-        b = x[k];
-        x[j] = a * c - b * s;
-        x[k] = a * s + b * c;
-    }
-}
-
-
-static double
-toy_act(k_fn_t fn, double x)
-{
-    switch (fn) {
-    case K_FN_SILU:
-        return x / (1 + exp(-x));
-    case K_FN_GELU_TANH:
-        return 0.5 * x
-               * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    default:
-        return 0.5 * x * (1 + erf(x / sqrt(2)));
-    }
-}
-
-
-/*
- * Logits of every position: out[n][n_vocab]; the caller frees.  half: keys
- * and values are rounded to F16, as KV pages are but in the F32 mode.
- */
-__attribute__((unused)) static double *
-toy_reference(const toy_t *t, const int32_t *tokens, uint32_t n, int half)
-{
-    double       *x, *h, *q, *k, *v, *u, *a, *out, s, m, sum, *p, y;
-    uint32_t      i, j, r, d, g, hd, qd, kd, lo, o, nl;
-    const k_op_t *op;
-
-    hd = t->conf.head_dim;
-    qd = t->conf.n_head * hd;
-    kd = t->conf.n_kv * hd;
-    nl = t->conf.n_layer;
-    r = t->conf.n_embd + qd + t->conf.n_ff;
-    x = calloc((size_t) n * r, sizeof(double));
-    h = calloc(r, sizeof(double));
-    u = calloc(r, sizeof(double));
-    q = calloc((size_t) n * qd, sizeof(double));
-    k = calloc((size_t) n * kd * nl, sizeof(double));
-    v = calloc((size_t) n * kd * nl, sizeof(double));
-    a = calloc((size_t) n * qd, sizeof(double));
-    p = calloc(n, sizeof(double));
-    out = calloc((size_t) n * t->conf.n_vocab, sizeof(double));
-
-    for (o = 0; o < t->prog.n_ops; o++) {
-        op = &t->op[o];
-
-        for (i = 0; i < n; i++) {
-            double *xi = x + (size_t) i * t->conf.n_embd;
-
-            switch (op->kind) {
-            case K_OP_EMBED:
-                for (d = 0; d < t->conf.n_embd; d++) {
-                    xi[d] =
-                        toy_f(t,
-                              op->w[0])[(size_t) tokens[i] * t->conf.n_embd + d]
-                        * op->scale;
-                }
-                break;
-
-            case K_OP_QKV:
-                toy_norm(t, op->norm, op->eps, xi, h, t->conf.n_embd);
-                toy_matmul(t, op, 0, h, q + (size_t) i * qd);
-                toy_matmul(t, op, 1, h, k + (size_t) i * kd);
-                toy_matmul(t, op, 2, h, v + (size_t) i * kd);
-                for (g = 0; g < t->conf.n_head; g++) {
-                    double *z = q + (size_t) i * qd + g * hd;
-                    if (op->norm_q != NULL) {
-                        toy_norm(t, op->norm_q, op->eps, z, z, hd);
-                    }
-                    toy_rotate(op, z, i);
-                }
-                for (g = 0; g < t->conf.n_kv; g++) {
-                    double *z = k + (size_t) i * kd + g * hd;
-                    if (op->norm_k != NULL) {
-                        toy_norm(t, op->norm_k, op->eps, z, z, hd);
-                    }
-                    toy_rotate(op, z, i);
-                }
-                for (d = 0; half && d < kd; d++) {
-                    (void) toy_half(k[(size_t) i * kd + d],
-                                    &k[(size_t) i * kd + d]);
-                    (void) toy_half(v[(size_t) i * kd + d],
-                                    &v[(size_t) i * kd + d]);
-                }
-                break;
-
-            case K_OP_ATTN:
-                for (g = 0; g < t->conf.n_head; g++) {
-                    uint32_t kv = g / (t->conf.n_head / t->conf.n_kv);
-
-                    lo = op->window && i >= op->window ? i - op->window + 1 : 0;
-                    m = -INFINITY;
-                    for (j = lo; j <= i; j++) {
-                        s = 0;
-                        for (d = 0; d < hd; d++) {
-                            s += q[(size_t) i * qd + g * hd + d]
-                                 * k[(size_t) j * kd + kv * hd + d];
-                        }
-                        s *= op->scale;
-                        if (op->soft_cap != 0) {
-                            s = op->soft_cap * tanh(s / op->soft_cap);
-                        }
-                        p[j] = s;
-                        m = s > m ? s : m;
-                    }
-                    sum = 0;
-                    for (j = lo; j <= i; j++) {
-                        p[j] = exp(p[j] - m);
-                        sum += p[j];
-                    }
-                    for (d = 0; d < hd; d++) {
-                        y = 0;
-                        for (j = lo; j <= i; j++) {
-                            y += p[j] * v[(size_t) j * kd + kv * hd + d];
-                        }
-                        a[(size_t) i * qd + g * hd + d] = y / sum;
-                    }
-                }
-                break;
-
-            case K_OP_OUT:
-            case K_OP_DOWN:
-                toy_matmul(t, op, 0,
-                           op->kind == K_OP_OUT
-                               ? a + (size_t) i * qd
-                               : x + (size_t) n * t->conf.n_embd
-                                     + (size_t) i * t->conf.n_ff,
-                           h);
-                if (op->post_norm != NULL) {
-                    toy_norm(t, op->post_norm, op->eps, h, h, t->conf.n_embd);
-                }
-                for (d = 0; d < t->conf.n_embd; d++) {
-                    xi[d] += h[d];
-                }
-                break;
-
-            case K_OP_GATE_UP: {
-                double *z =
-                    x + (size_t) n * t->conf.n_embd + (size_t) i * t->conf.n_ff;
-                toy_norm(t, op->norm, op->eps, xi, h, t->conf.n_embd);
-                toy_matmul(t, op, 0, h, z);
-                toy_matmul(t, op, 1, h, u);
-                for (d = 0; d < t->conf.n_ff; d++) {
-                    z[d] = toy_act(op->fn, z[d]) * u[d];
-                }
-                break;
-            }
-
-            case K_OP_LOGITS: {
-                double *z = out + (size_t) i * t->conf.n_vocab;
-                toy_norm(t, op->norm, op->eps, xi, h, t->conf.n_embd);
-                toy_matmul(t, op, 0, h, z);
-                for (d = 0; d < t->conf.n_vocab; d++) {
-                    z[d] *= op->scale;
-                    if (op->soft_cap != 0) {
-                        z[d] = op->soft_cap * tanh(z[d] / op->soft_cap);
-                    }
-                }
-                break;
-            }
-            }
-        }
-    }
-
-    free(x);
-    free(h);
-    free(u);
-    free(q);
-    free(k);
-    free(v);
-    free(a);
-    free(p);
-
-    return out;
-}
+#include "t/kernels/toy_reference.h"
 
 #endif /* LLM_T_KERNELS_TOY_H */

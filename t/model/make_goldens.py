@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Makes goldens/goldens.bin: what t/model/goldens.c expects of the default
-model, computed by transformers in F32 on the same dequantised weights.
+"""Makes goldens/goldens.bin and gemma3.bin: what t/model/goldens.c expects of
+the default model and of Gemma 3 270M, computed by transformers in F32 on the
+same dequantised weights.  The model's architecture says which one it is.
 
     util/deps goldens
     ~/.cache/ngx-llm/venv-goldens/bin/python t/model/make_goldens.py [MODEL]
@@ -8,12 +9,12 @@ model, computed by transformers in F32 on the same dequantised weights.
 
 --llama-src (or LLAMA_SRC) is a source tree of llama.cpp, --llama-lib
 (LLAMA_LIB) the folder with its built libraries; without them llama.cpp's
-figures are taken over from the goldens.bin that is there.
+figures are taken over from the file that is there.
 
-goldens.bin, little endian, no padding:
+The files, little endian, no padding:
 
     u8  magic[8] "LLMGOLD1"
-    u32 n_vocab, n_prompts, n_greedy, stride, n_top, n_kl, n_mass, 0
+    u32 n_vocab, n_prompts, n_greedy, stride, n_top, n_kl, n_mass, id_bytes
     f64 llama_kl, llama_top1        llama.cpp's on the same file: of the text,
     f64 llama_greedy                and top-1 over all greedy tokens
     n_prompts times:
@@ -29,7 +30,7 @@ goldens.bin, little endian, no padding:
             f32 top[n_top]
     i32 text[n_kl]
     n_kl times:                     position i, teacher-forced
-        u16 ids[n_mass]             the most probable tokens, falling
+        u16 or u32 ids[n_mass]      the most probable tokens, falling
         f32 logprob[n_mass]
 
 KL(p || q) at a position is taken over n_mass + 1 events: each of the n_mass
@@ -51,13 +52,13 @@ import gguf
 import numpy as np
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig,
+                          LlamaConfig, LlamaForCausalLM)
 
 HERE = pathlib.Path(__file__).parent / 'goldens'
 CACHE = pathlib.Path(os.environ.get('NGX_LLM_CACHE')
                      or pathlib.Path.home() / '.cache/ngx-llm')
 MODEL = CACHE / 'SmolLM2-135M-Instruct.Q4_1.gguf'
-GREEDY, STRIDE, TOP, MASS = 64, 12, 50, 64
 TEXT = (HERE / 'text.txt').read_text()
 
 
@@ -95,7 +96,24 @@ PROMPTS = [
 ]
 
 
-def tokenizer(reader):
+def gemma_chat(text):
+    return (f'<start_of_turn>user\n{text}<end_of_turn>\n'
+            '<start_of_turn>model\n')
+
+
+GEMMA_PROMPTS = [
+    'Once upon a time',
+    'The capital of France is',
+    gemma_chat('What is the capital of Norway?'),
+    gemma_chat('Übersetze ins Englische: „Der Turm wurde 1871 gebaut.“'),
+    '#include <stdio.h>\n\nint\nmain(void)\n{\n    for (int i = 0; i <',
+    '灯台は海の',
+    'Emoji: 🌊🗼⚓️ and 👩‍🚒, then',
+    gemma_chat('Summarise this in one sentence.\n\n' + TEXT[:3000]),
+]
+
+
+def smollm_ids(path, reader):
     def strings(key):
         field = reader.fields[key]
         return [bytes(field.parts[i]).decode() for i in field.data]
@@ -110,21 +128,81 @@ def tokenizer(reader):
     tok.decoder = decoders.ByteLevel()
     tok.add_special_tokens([AddedToken(t, special=True, normalized=False)
                             for t, k in zip(tokens, types) if k == 3])
-    return tok
+    return lambda text: tok.encode(text).ids
 
 
-def model(reader):
+def gemma_ids(path, reader):
+    path = pathlib.Path(path)
+    return AutoTokenizer.from_pretrained(path.parent,
+                                         gguf_file=path.name).encode
+
+
+def dequantised(reader):
+    weights = {}
+    for t in reader.tensors:
+        w = gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32)
+        weights[t.name] = torch.from_numpy(w.copy())
+    return weights
+
+
+def gemma(reader):
+    def number(key):
+        return reader.fields['gemma3.' + key].contents()
+
+    names = {'attn_norm': 'input_layernorm', 'post_attention_norm':
+             'post_attention_layernorm', 'ffn_norm':
+             'pre_feedforward_layernorm', 'post_ffw_norm':
+             'post_feedforward_layernorm', 'attn_q': 'self_attn.q_proj',
+             'attn_k': 'self_attn.k_proj', 'attn_v': 'self_attn.v_proj',
+             'attn_q_norm': 'self_attn.q_norm', 'attn_k_norm':
+             'self_attn.k_norm', 'attn_output': 'self_attn.o_proj',
+             'ffn_gate': 'mlp.gate_proj', 'ffn_up': 'mlp.up_proj',
+             'ffn_down': 'mlp.down_proj'}
+    state = {}
+
+    for name, w in dequantised(reader).items():
+        if name.startswith('blk.'):
+            _, layer, what, _ = name.split('.')
+            key = f'model.layers.{layer}.{names[what]}.weight'
+        else:
+            key = {'token_embd.weight': 'model.embed_tokens.weight',
+                   'output_norm.weight': 'model.norm.weight'}[name]
+        # GGUF has the norms' 1 + w as their weight.
+        state[key] = w - 1 if 'norm' in name else w
+
+    state['lm_head.weight'] = state['model.embed_tokens.weight']
+    heads = number('attention.head_count')
+    config = Gemma3TextConfig(
+        vocab_size=state['lm_head.weight'].shape[0],
+        hidden_size=number('embedding_length'),
+        intermediate_size=number('feed_forward_length'),
+        num_hidden_layers=number('block_count'), num_attention_heads=heads,
+        num_key_value_heads=number('attention.head_count_kv'),
+        head_dim=number('attention.key_length'),
+        query_pre_attn_scalar=number('attention.key_length'),
+        max_position_embeddings=number('context_length'),
+        sliding_window=number('attention.sliding_window'),
+        rms_norm_eps=float(number('attention.layer_norm_rms_epsilon')),
+        rope_parameters={
+            'full_attention': {'rope_type': 'default',
+                               'rope_theta': float(number('rope.freq_base'))},
+            'sliding_attention': {'rope_type': 'default',
+                                  'rope_theta': 10000.0}},
+        tie_word_embeddings=True, attn_implementation='eager')
+    m = Gemma3ForCausalLM(config)
+    missing, unexpected = m.load_state_dict(state, strict=False)
+    assert not missing and not unexpected, (missing, unexpected)
+    return m.eval()
+
+
+def llama(reader):
     def number(key):
         return reader.fields[key].contents()
 
     layers = number('llama.block_count')
     heads = number('llama.attention.head_count')
     kv = number('llama.attention.head_count_kv')
-    weights = {}
-
-    for t in reader.tensors:
-        w = gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32)
-        weights[t.name] = torch.from_numpy(w.copy())
+    weights = dequantised(reader)
 
     def halves(w, n):
         # GGUF's rows of a head are pairs (2i, 2i + 1) for rope;
@@ -173,14 +251,14 @@ def forward(m, ids):
     return out.logits[0].float().numpy(), out.past_key_values
 
 
-def prompt_golden(m, ids):
+def prompt_golden(how, m, ids):
     logits, past = forward(m, ids)
     rows = sorted({len(ids) // 2, len(ids) - 1})
     out = struct.pack('<II', len(ids), len(rows))
     out += np.array(ids, '<i4').tobytes()
     greedy, margins, last = [], [], logits[-1]
 
-    for _ in range(GREEDY):
+    for _ in range(how['greedy']):
         a, b = np.argsort(-last, kind='stable')[:2]
         greedy.append(int(a))
         margins.append(float(last[a] - last[b]))
@@ -193,10 +271,10 @@ def prompt_golden(m, ids):
 
     for pos in rows:
         row = logits[pos]
-        top = np.argsort(-row, kind='stable')[:TOP]
+        top = np.argsort(-row, kind='stable')[:how['top']]
         norm = float(np.linalg.norm(row.astype(np.float64)))
         out += struct.pack('<If', pos, norm)
-        out += row[::STRIDE].astype('<f4').tobytes()
+        out += row[::how['stride']].astype('<f4').tobytes()
         out += top.astype('<u4').tobytes() + row[top].astype('<f4').tobytes()
 
     return out, greedy, min(margins)
@@ -208,14 +286,28 @@ def log_softmax(rows):
     return rows - np.log(np.exp(rows).sum(axis=-1, keepdims=True))
 
 
-def kl_coarse(ids, logp, q):
-    """Mean KL over n_mass + 1 events; q: log-probabilities of all tokens."""
-    p = np.exp(logp.astype(np.float64))
-    mine = np.take_along_axis(q, ids.astype(np.int64), 1)
-    rest_p = np.maximum(1 - p.sum(1), 1e-12)
-    rest_q = np.maximum(1 - np.exp(mine).sum(1), 1e-12)
-    each = (p * (logp - mine)).sum(1) + rest_p * np.log(rest_p / rest_q)
-    return each.mean()
+def most_probable(logits, n):
+    """Ids and log-probabilities of the n most probable, row by row."""
+    ids, mass = [], []
+    for row in logits:
+        logp = log_softmax(row)
+        top = np.argsort(-logp, kind='stable')[:n]
+        ids.append(top)
+        mass.append(logp[top].astype('<f4'))
+    return np.array(ids), np.array(mass)
+
+
+def kl_coarse(ids, logp, logits):
+    """Mean KL over n_mass + 1 events."""
+    each = []
+    for i, row in enumerate(logits):
+        p = np.exp(logp[i].astype(np.float64))
+        q = log_softmax(row)[ids[i].astype(np.int64)]
+        rest_p = max(1 - p.sum(), 1e-12)
+        rest_q = max(1 - np.exp(q).sum(), 1e-12)
+        rest = rest_p * np.log(rest_p / rest_q)
+        each.append((p * (logp[i] - q)).sum() + rest)
+    return np.mean(each)
 
 
 def llama_cpp(args, ids, n_vocab):
@@ -228,9 +320,19 @@ def llama_cpp(args, ids, n_vocab):
                         '-lggml', '-lggml-base', f'-Wl,-rpath,{lib}'],
                        check=True)
         np.array(ids, '<i4').tofile(f'{tmp}/ids')
-        subprocess.run([exe, args.model, f'{tmp}/ids', f'{tmp}/out'], check=True,
-                       stderr=subprocess.DEVNULL)
+        subprocess.run([exe, args.model, f'{tmp}/ids', f'{tmp}/out'],
+                       check=True, stderr=subprocess.DEVNULL)
         return np.fromfile(f'{tmp}/out', '<f4').reshape(-1, n_vocab)
+
+
+MODELS = {
+    'llama': dict(out='goldens.bin', ids=smollm_ids, model=llama,
+                  prompts=PROMPTS, greedy=64, stride=12, top=50, mass=64,
+                  text=8192),
+    'gemma3': dict(out='gemma3.bin', ids=gemma_ids, model=gemma,
+                   prompts=GEMMA_PROMPTS, greedy=32, stride=512, top=20,
+                   mass=32, text=640),
+}
 
 
 def main():
@@ -244,55 +346,57 @@ def main():
     torch.set_grad_enabled(False)
 
     reader = gguf.GGUFReader(args.model)
-    tok, m = tokenizer(reader), model(reader)
+    how = MODELS[reader.fields['general.architecture'].contents()]
+    encode, m = how['ids'](args.model, reader), how['model'](reader)
     n_vocab = m.config.vocab_size
+    path = HERE / how['out']
 
-    text = tok.encode(TEXT).ids
+    text = encode(TEXT)[:how['text']]
     logits, _ = forward(m, text)
-    logp = log_softmax(logits)
-    top = np.argsort(-logp, axis=1, kind='stable')[:, :MASS]
-    mass = np.take_along_axis(logp, top, 1).astype('<f4')
+    top, mass = most_probable(logits, how['mass'])
     full = np.exp(mass.astype(np.float64)).sum(1).mean()
-    print(f'text: {len(text)} tokens, perplexity '
-          f'{np.exp(-logp[np.arange(len(text) - 1), text[1:]].mean()):.3f}, '
-          f'the {MASS} hold {full:.4f} of the mass')
+    told = [log_softmax(logits[i])[text[i + 1]] for i in range(len(text) - 1)]
+    print(f'text: {len(text)} tokens, perplexity {np.exp(-np.mean(told)):.3f}, '
+          f'the {how["mass"]} hold {full:.4f} of the mass', flush=True)
+    del logits
 
     if args.llama_src:
         peer = llama_cpp(args, text, n_vocab)
-        q = log_softmax(peer)
-        kl = kl_coarse(top, mass, q)
-        whole = (np.exp(logp) * (logp - q)).sum(1).mean()
+        kl = kl_coarse(top, mass, peer)
         top1 = float((peer.argmax(1) == top[:, 0]).mean())
-        print(f'llama.cpp: mean KL {kl:.6f} ({whole:.6f} over all tokens), '
-              f'top-1 {top1:.4f}')
+        print(f'llama.cpp: mean KL {kl:.6f}, top-1 {top1:.4f}', flush=True)
+        del peer
     else:
-        old = (HERE / 'goldens.bin').read_bytes()
-        kl, top1, peer_greedy = struct.unpack_from('<ddd', old, 40)
+        kl, top1, peer_greedy = struct.unpack_from('<ddd', path.read_bytes(),
+                                                   40)
 
-    out = b'LLMGOLD1' + struct.pack('<8I', n_vocab, len(PROMPTS), GREEDY,
-                                    STRIDE, TOP, len(text), MASS, 0)
+    id_type = '<u2' if n_vocab <= 65536 else '<u4'
+    out = b'LLMGOLD1' + struct.pack(
+        '<8I', n_vocab, len(how['prompts']), how['greedy'], how['stride'],
+        how['top'], len(text), how['mass'], int(id_type[2]))
     body, same = b'', 0
 
-    for prompt in PROMPTS:
-        ids = tok.encode(prompt).ids
-        data, greedy, margin = prompt_golden(m, ids)
+    for prompt in how['prompts']:
+        ids = list(encode(prompt))
+        data, greedy, margin = prompt_golden(how, m, ids)
         body += data
         if args.llama_src:
-            peer = llama_cpp(args, ids + greedy[:-1], n_vocab)[-GREEDY:]
+            peer = llama_cpp(args, ids + greedy[:-1], n_vocab)
+            peer = peer[-how['greedy']:]
             same += int((peer.argmax(1) == greedy).sum())
-        print(f'{len(ids):5} tokens, least margin {margin:.5f}: '
-              f'{tok.decode(greedy)[:60]!r}', flush=True)
+        print(f'{len(ids):5} tokens, least margin {margin:.5f}: {greedy[:8]}',
+              flush=True)
 
     if args.llama_src:
-        peer_greedy = same / (GREEDY * len(PROMPTS))
+        peer_greedy = same / (how['greedy'] * len(how['prompts']))
         print(f'llama.cpp: top-1 over greedy tokens {peer_greedy:.4f}')
 
     out += struct.pack('<ddd', kl, top1, peer_greedy) + body
     out += np.array(text, '<i4').tobytes()
     for i in range(len(text)):
-        out += top[i].astype('<u2').tobytes() + mass[i].tobytes()
+        out += top[i].astype(id_type).tobytes() + mass[i].tobytes()
 
-    (HERE / 'goldens.bin').write_bytes(out)
+    path.write_bytes(out)
     print(f'{len(out)} bytes')
 
 

@@ -1,11 +1,13 @@
 /*
- * The default model on the CPU backend, for tests: steps over sequences whose
- * KV pages follow each other (or go by a table), one thread.
+ * The default model, or another file, on the CPU backend, for tests: steps
+ * over sequences whose KV pages follow each other (or go by a table), one
+ * thread.
  */
 
 #ifndef LLM_T_MODEL_REAL_H
 #define LLM_T_MODEL_REAL_H
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,20 +39,29 @@ typedef struct {
 } real_t;
 
 
+/* A file of the cache; valid until the next call. */
+
 static const char *
-real_path(void)
+real_cached(const char *file)
 {
     static char path[4096];
     const char *cache = getenv("NGX_LLM_CACHE");
 
     if (cache) {
-        snprintf(path, sizeof(path), "%s/" REAL_FILE, cache);
+        snprintf(path, sizeof(path), "%s/%s", cache, file);
     } else {
-        snprintf(path, sizeof(path), "%s/.cache/ngx-llm/" REAL_FILE,
-                 getenv("HOME"));
+        snprintf(path, sizeof(path), "%s/.cache/ngx-llm/%s", getenv("HOME"),
+                 file);
     }
 
     return path;
+}
+
+
+__attribute__((unused)) static const char *
+real_path(void)
+{
+    return real_cached(REAL_FILE);
 }
 
 
@@ -77,45 +88,99 @@ real_fail(const char *what, const char *err)
 }
 
 
+/* What to open, and how; zeros are the usual. */
+
+typedef struct {
+    const char  *path; /* NULL: the default model */
+    gguf_t      *file; /* instead of it; closed */
+    k_isa_t      isa;
+    k_act_mode_t act;
+    uint32_t     threads;
+    uint32_t     rows;
+    uint32_t     seqs;
+    uint32_t     context;
+    quant_t      quant;
+    uint64_t     memory;
+    uint64_t     kv_bytes;
+} real_conf_t;
+
+
+/* 0, or -errno with a line in err: -ENOTSUP where an ISA is missing here. */
+
+__attribute__((unused)) static int
+real_try(real_t *r, const real_conf_t *c, char *err)
+{
+    model_params_t params;
+    k_config_t     conf;
+    gguf_t        *file;
+    int            rc;
+
+    memset(r, 0, sizeof(*r));
+    conf = (k_config_t){.threads = c->threads,
+                        .isa = c->isa,
+                        .act = c->act,
+                        .memory = c->memory ? c->memory : 2ull << 30};
+
+    rc = k_backend_cpu.open(&conf, &r->be, err);
+    if (rc != 0) {
+        gguf_close(c->file);
+        return rc;
+    }
+
+    file = c->file;
+    if (file == NULL) {
+        rc = gguf_open(c->path ? c->path : real_path(), &file, err, K_ERR_MAX);
+    }
+    if (rc != 0) {
+        k_backend_cpu.close(r->be);
+        return rc;
+    }
+
+    params = (model_params_t){.ops = &k_backend_cpu,
+                              .be = r->be,
+                              .context = c->context,
+                              .quant = c->quant,
+                              .kv_bytes = c->kv_bytes ? c->kv_bytes : 400 << 20,
+                              .limits = {c->rows, c->seqs, c->rows}};
+
+    rc = model_load(file, &params, &r->m, err);
+    gguf_close(file);
+
+    if (rc != 0) {
+        k_backend_cpu.close(r->be);
+        return rc;
+    }
+
+    r->max_rows = c->rows;
+    r->turn = 1;
+    r->tokens = calloc(c->rows, sizeof(int32_t));
+    r->wanted = calloc(c->rows, sizeof(uint32_t));
+
+    return 0;
+}
+
+
 /* 0, or -1 where this machine lacks the instruction set. */
 
 __attribute__((unused)) static int
 real_open(real_t *r, k_isa_t isa, k_act_mode_t act, uint32_t threads,
           uint32_t rows, uint32_t seqs)
 {
-    model_params_t params;
-    k_config_t     conf;
-    gguf_t        *file;
-    char           err[K_ERR_MAX];
+    real_conf_t conf = {
+        .isa = isa, .act = act, .threads = threads, .rows = rows, .seqs = seqs};
+    char err[K_ERR_MAX];
+    int  rc;
 
-    memset(r, 0, sizeof(*r));
-    conf = (k_config_t){
-        .threads = threads, .isa = isa, .act = act, .memory = 2ull << 30};
-
-    if (k_backend_cpu.open(&conf, &r->be, err) != 0) {
-        return -1;
+    rc = real_try(r, &conf, err);
+    if (rc == 0) {
+        return 0;
     }
 
-    if (gguf_open(real_path(), &file, err, sizeof(err)) != 0) {
+    if (rc != -ENOTSUP || isa == K_ISA_AUTO) {
         real_fail("open", err);
     }
 
-    params = (model_params_t){.ops = &k_backend_cpu,
-                              .be = r->be,
-                              .kv_bytes = 400 << 20,
-                              .limits = {rows, seqs, rows}};
-
-    if (model_load(file, &params, &r->m, err) != 0) {
-        real_fail("load", err);
-    }
-
-    gguf_close(file);
-    r->max_rows = rows;
-    r->turn = 1;
-    r->tokens = calloc(rows, sizeof(int32_t));
-    r->wanted = calloc(rows, sizeof(uint32_t));
-
-    return 0;
+    return -1;
 }
 
 

@@ -5,6 +5,7 @@
  */
 
 #include "engine/serve/vocab.h"
+#include "engine/model/gguf_write.h"
 #include "t/lib/tap.h"
 #include "t/model/gguf_write.h"
 #include "t/text/small.h"
@@ -36,6 +37,7 @@ static void test_eog(void);
 static void test_eog_exceptions(void);
 static void test_protected(void);
 static void test_broken(void);
+static void test_folder_keys(void);
 
 
 int
@@ -46,6 +48,7 @@ main(void)
     test_eog_exceptions();
     test_protected();
     test_broken();
+    test_folder_keys();
 
     return tap_done();
 }
@@ -327,4 +330,113 @@ test_broken(void)
     f.n_types = 0;
     is_int(open_file(&f, &v, err), 0, "without types all are normal");
     vocab_close(&v);
+}
+
+
+/* What is told of Hugging Face folders, each key beside a good vocabulary. */
+static void
+test_folder_keys(void)
+{
+    static const struct {
+        const char *key;
+        const char *value; /* a text, or a list of ids */
+        bool        spm;
+        int         rc;
+        const char *err;
+    } cases[] = {
+        {"tokenizer.ggml.pre",
+         "json:{\"ignore_merges\":false,\"normalizer\":null,"
+         "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":"
+         "false,\"use_regex\":true}}",
+         false, 0, ""},
+        {"tokenizer.ggml.pre", "json:", false, -EINVAL,
+         "bad tokenizer.ggml.pre"},
+        {"tokenizer.ggml.pre", "json:[[[", false, -EINVAL,
+         "bad tokenizer.ggml.pre"},
+        {"tokenizer.ggml.pre", "json:{\"pre_tokenizer\":7}", false, -EINVAL,
+         "bad tokenizer.ggml.pre"},
+        {"tokenizer.ggml.pre",
+         "json:{\"pre_tokenizer\":{\"type\":\"By\\nte\"}}", false, -ENOTSUP,
+         "pre_tokenizer 'By?te' is not supported"},
+        {"tokenizer.ggml.space_prefix", "first", true, 0, ""},
+        {"tokenizer.ggml.space_prefix", "last", true, -EINVAL,
+         "bad tokenizer.ggml.space_prefix"},
+        {"tokenizer.ggml.rstrip", "256 257", false, 0, ""},
+        {"tokenizer.ggml.rstrip", "258", false, -EINVAL,
+         "tokenizer.ggml.rstrip"},
+        {"tokenizer.ggml.lstrip", "-1", false, -EINVAL,
+         "tokenizer.ggml.lstrip"},
+        {"tokenizer.ggml.eos_token_ids", "10 256 9999 -4 256", false, 0, ""},
+    };
+    gguf_str_t     strs[258];
+    gguf_writer_t *w;
+    text_vocab_t   tv;
+    small_t        small;
+    vocab_t        v;
+    gguf_t        *g;
+    int32_t        types[258], ids[8];
+    float          scores[258] = {0};
+    char           err[256], *end;
+    const char    *p;
+    void          *head;
+    ssize_t        n;
+    size_t         i, k;
+    int            rc;
+
+    small_vocab(&small, &tv);
+    for (i = 0; i < 258; i++) {
+        strs[i] = i < 256
+                      ? (gguf_str_t){small.spelled[i], strlen(small.spelled[i])}
+                      : (gguf_str_t){i == 256 ? "<a>" : "<b>", 3};
+        types[i] = i < 256 ? TEXT_NORMAL : TEXT_CONTROL;
+    }
+
+    strs[200] = (gguf_str_t){"\xe2\x96\x81", 3};
+
+    for (i = 0; i < N(cases); i++) {
+        w = gguf_writer_new();
+        gguf_put_str(w, "tokenizer.ggml.model", cases[i].spm ? "llama" : "gpt2",
+                     cases[i].spm ? 5 : 4);
+        gguf_put_str(w, "tokenizer.ggml.pre", "gpt-2", 5);
+        gguf_put_arr_str(w, "tokenizer.ggml.tokens", strs, 258);
+        gguf_put_arr_i32(w, "tokenizer.ggml.token_type", types, 258);
+        gguf_put_arr_f32(w, "tokenizer.ggml.scores", scores, 258);
+
+        p = cases[i].value;
+        k = 0;
+
+        while ((*p >= '0' && *p <= '9') || *p == '-') {
+            ids[k++] = (int32_t) strtol(p, &end, 10);
+            p = end + (*end == ' ');
+        }
+
+        if (k > 0) {
+            gguf_put_arr_i32(w, cases[i].key, ids, k);
+        } else {
+            gguf_put_str(w, cases[i].key, p, strlen(p));
+        }
+
+        n = gguf_writer_head(w, &head);
+        gguf_writer_free(w);
+        err[0] = '\0';
+
+        if (n < 0
+            || gguf_open_mem(head, (size_t) n, &g, err, sizeof(err)) != 0) {
+            ok(0, "a file: %s", err);
+            continue;
+        }
+
+        rc = vocab_open(g, &v, err, sizeof(err));
+        is_int(rc, cases[i].rc, "%s is %s", cases[i].key, cases[i].value);
+        is_str(err, cases[i].err, "message");
+        gguf_close(g);
+        free(head);
+
+        if (strstr(cases[i].key, "eos")) {
+            ok(v.n_eog == 2 && v.eog[0] == 10 && v.eog[1] == 256,
+               "those of them that are tokens end a generation");
+        }
+
+        vocab_close(&v);
+    }
 }

@@ -14,8 +14,8 @@
 
 
 static const char *names[] = {
-    "gpt-2",     "smollm", "falcon", "deepseek-coder", "deepseek-v3",
-    "llama-bpe", "qwen2",  "qwen35", "gpt-4o",         "tekken",
+    "gpt-2", "smollm", "falcon", "deepseek-coder", "deepseek-v3", "llama-bpe",
+    "qwen2", "qwen35", "gpt-4o", "tekken",         "falcon3",     "falcon-h1",
 };
 
 static const char *runs[] = {
@@ -39,6 +39,7 @@ static void        test_goldens(const char *name, text_scratch_t *s);
 static void        test_runs(const char *name, text_scratch_t *s);
 static void        test_invalid(text_scratch_t *s);
 static void        test_names(void);
+static void        test_find(void);
 static text_pre_t *make(const char *name);
 
 
@@ -50,6 +51,7 @@ main(void)
 
     s = text_scratch_new();
     test_names();
+    test_find();
     test_invalid(s);
 
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -240,4 +242,129 @@ test_names(void)
     is_int(text_pre_new(no, &pre, err, sizeof(err)), -ENOTSUP, "unknown name");
     is_str(err, "pre-tokenizer 'no-such-pre' is not supported", "its message");
     is_int(text_pre_new(empty, &pre, err, sizeof(err)), -ENOTSUP, "no name");
+}
+
+
+/* As published tokenizer.json files have them. */
+static void
+test_find(void)
+{
+    static const struct {
+        const char *name;
+        size_t      n;
+        struct {
+            int         kind;
+            const char *pattern;
+        } steps[5];
+    } cases[] = {
+        {"gpt-2", 1, {{TEXT_STEP_BYTE_LEVEL, ""}}},
+        {"smollm", 2, {{TEXT_STEP_DIGITS, ""}, {TEXT_STEP_BYTE_LEVEL, ""}}},
+        {NULL, 2, {{TEXT_STEP_DIGIT_RUNS, ""}, {TEXT_STEP_BYTE_LEVEL, ""}}},
+        {NULL, 1, {{TEXT_STEP_DIGITS, ""}}},
+        {NULL, 0, {{0, ""}}},
+        {"llama-bpe",
+         1,
+         {{TEXT_STEP_SPLIT,
+           "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
+           "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
+           "\\s+(?!\\S)|\\s+"}}},
+        {"llama-bpe",
+         1,
+         {{TEXT_STEP_SPLIT,
+           "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\\p{L}\\p{N}]?\\p{L}+|"
+           "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\r\n]*|\\s*[\r\n]+|"
+           "\\s+(?!\\S)|\\s+"}}},
+        {NULL,
+         1,
+         {{TEXT_STEP_SPLIT,
+           "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
+           "\\p{N}{1,4}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
+           "\\s+(?!\\S)|\\s+"}}},
+        {"qwen2",
+         1,
+         {{TEXT_STEP_SPLIT,
+           "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"
+           " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}}},
+        {"qwen35",
+         1,
+         {{TEXT_STEP_SPLIT,
+           "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|"
+           "\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
+           "\\s+(?!\\S)|\\s+"}}},
+        {"gpt-4o",
+         1,
+         {{TEXT_STEP_SPLIT,
+           "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*"
+           "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+           "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+"
+           "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+           "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|"
+           "\\s+(?!\\S)|\\s+"}}},
+        {"tekken",
+         1,
+         {{TEXT_STEP_SPLIT,
+           "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*"
+           "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}\\p{N}]?"
+           "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+"
+           "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}|"
+           " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|"
+           "\\s+(?!\\S)|\\s+"}}},
+        {"deepseek-v3",
+         3,
+         {{TEXT_STEP_SPLIT, "\\p{N}{1,3}"},
+          {TEXT_STEP_SPLIT,
+           "[\xe4\xb8\x80-\xe9\xbe\xa5\xe3\x81\x80-\xe3\x82\x9f\xe3\x82\xa0-"
+           "\xe3\x83\xbf]+"},
+          {TEXT_STEP_SPLIT,
+           "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
+           "[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+           " ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"}}},
+        {NULL,
+         2,
+         {{TEXT_STEP_SPLIT, "\\p{N}{1,3}"}, {TEXT_STEP_SPLIT, "[a-z]+"}}},
+        {"falcon",
+         4,
+         {{TEXT_STEP_PUNCTUATION, ""},
+          {TEXT_STEP_BYTE_LEVEL, ""},
+          {TEXT_STEP_DIGIT_RUNS, ""},
+          {TEXT_STEP_SPLIT, "[0-9][0-9][0-9]"}}},
+        {"falcon3",
+         3,
+         {{TEXT_STEP_PUNCTUATION, ""},
+          {TEXT_STEP_BYTE_LEVEL, ""},
+          {TEXT_STEP_DIGITS, ""}}},
+        {"deepseek-coder",
+         5,
+         {{TEXT_STEP_SPLIT, "[\r\n]"},
+          {TEXT_STEP_SPLIT, "\\s?\\p{L}+"},
+          {TEXT_STEP_SPLIT, "\\s?\\p{P}+"},
+          {TEXT_STEP_SPLIT,
+           "[\xe4\xb8\x80-\xe9\xbe\xa5\xe0\xa0\x80-\xe4\xb8\x80\xea\xb0\x80-"
+           "\xed\x9f\xbf]+"},
+          {TEXT_STEP_DIGITS, ""}}},
+    };
+    text_step_t steps[5];
+    text_pre_t *pre;
+    const char *got;
+    char        err[128];
+    size_t      i, k;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        for (k = 0; k < cases[i].n; k++) {
+            steps[k].kind = cases[i].steps[k].kind;
+            steps[k].pattern = (text_str_t){cases[i].steps[k].pattern,
+                                            strlen(cases[i].steps[k].pattern)};
+        }
+
+        got = text_pre_find(steps, cases[i].n);
+        is_str(got ? got : "none", cases[i].name ? cases[i].name : "none",
+               "find %zu", i);
+
+        if (got != NULL) {
+            is_int(text_pre_new((text_str_t){got, strlen(got)}, &pre, err,
+                                sizeof(err)),
+                   0, "%s is a name", got);
+            text_pre_free(pre);
+        }
+    }
 }

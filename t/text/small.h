@@ -125,6 +125,7 @@ small_vocab(small_t *s, text_vocab_t *v)
     v->bos = SMALL_LT_S_GT;
     v->eos = SMALL_END;
     v->eot = v->unk = v->pad = -1;
+    v->nfc = v->ignore_merges = -1;
 }
 
 

@@ -15,11 +15,11 @@
 
 
 static const char *names[] = {
-    "deepseek-coder", "deepseek-llm", "falcon", "gpt-2", "mpt",
-    "refact",         "starcoder",
+    "deepseek-coder", "deepseek-llm", "falcon",    "gpt-2", "mpt",
+    "refact",         "starcoder",    "llama-spm", "phi-3",
 };
 
-static const char *others[] = {"bert-bge", "llama-spm", "phi-3"};
+static const char *others[] = {"bert-bge"};
 
 
 static char *read_file(const char *path, size_t *len);

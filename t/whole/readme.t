@@ -77,8 +77,12 @@ SKIP: {
 my $make = do { local (@ARGV, $/) = 'Makefile'; <> };
 like($make, qr/^$_:/m, "make $_") for $readme =~ /^    make (\w+)/gm;
 my $help = `$ENV{PWD}/build/ngx-llm-engine --help`;
+for my $tool (qw(quantize perplexity bench)) {
+    my $c = do { local (@ARGV, $/) = "util/$tool.c"; <> };
+    $help .= "--$1\n" while $c =~ /\{"([a-z-]+)", [01], NULL, /g;
+}
 for my $o ($readme =~ /(?<![\w-])--([a-z][a-z-]+)/g) {
-    like($help, qr/--\Q$o\E\b/, "the engine's option --$o") unless $o =~ /^(version|help)$/;
+    like($help, qr/--\Q$o\E\b/, "option --$o") unless $o =~ /^(version|help)$/;
 }
 
 # Every directive of the module is described, and no other.

@@ -1,0 +1,8 @@
+#!/usr/bin/perl
+
+use strict;
+use warnings;
+
+my $b = $ENV{LLM_BUILD} || 'build';
+exec "$b/t/model/hf" 
+    or die "$b/t/model/hf: $!\n";
