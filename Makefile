@@ -36,7 +36,7 @@ all: build
 help:
 	@echo 'make run           install what is missing, build, fetch the default'
 	@echo '                   model, serve on http://127.0.0.1:8080'
-	@echo '                   (PORT=, MODEL=file.gguf, ENGINE_OPTIONS=)'
+	@echo '                   (PORT=, MODEL=file.gguf|folder, ENGINE_OPTIONS=)'
 	@echo 'make test          install what the tests need, build, prove -r t'
 	@echo 'make test-asan     the same under ASan and UBSan'
 	@echo 'make test-tsan     the same of the engine under TSan'

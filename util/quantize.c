@@ -6,8 +6,8 @@
  *                  [--threads N] [--dry-run] INPUT OUTPUT.gguf
  *
  *     TYPE      q4_k (a mix of 4 and 6 bits; the default), q5_k (5 and 6),
- *               q8_0, q4_0, q4_1, q5_0, q5_1, q6_k, f16, bf16, f32; "copy"
- *               leaves every tensor its type
+ *               q8_0, q4_0, q4_1, q5_0, q5_1, q6_k, iq4_nl, mxfp4, f16, bf16,
+ *               f32; "copy" leaves every tensor its type
  *     PATTERN   names of tensors, as a shell's ("blk.*.ffn_down.weight"); the
  *               last that fits counts
  *
@@ -104,12 +104,13 @@ static uint64_t qz_bytes(uint32_t type, uint64_t elems);
 
 
 static const qz_type_t qz_types[] = {
-    {"q4_k", GGML_Q4_K, 15}, {"q5_k", GGML_Q5_K, 17},
-    {"q6_k", GGML_Q6_K, 18}, {"q8_0", GGML_Q8_0, 7},
-    {"q4_0", GGML_Q4_0, 2},  {"q4_1", GGML_Q4_1, 3},
-    {"q5_0", GGML_Q5_0, 8},  {"q5_1", GGML_Q5_1, 9},
-    {"f16", GGML_F16, 1},    {"bf16", GGML_BF16, 32},
-    {"f32", GGML_F32, 0},    {"copy", QZ_COPY, QZ_NO_FTYPE}};
+    {"q4_k", GGML_Q4_K, 15},     {"q5_k", GGML_Q5_K, 17},
+    {"q6_k", GGML_Q6_K, 18},     {"q8_0", GGML_Q8_0, 7},
+    {"q4_0", GGML_Q4_0, 2},      {"q4_1", GGML_Q4_1, 3},
+    {"q5_0", GGML_Q5_0, 8},      {"q5_1", GGML_Q5_1, 9},
+    {"iq4_nl", GGML_IQ4_NL, 25}, {"mxfp4", GGML_MXFP4, 38},
+    {"f16", GGML_F16, 1},        {"bf16", GGML_BF16, 32},
+    {"f32", GGML_F32, 0},        {"copy", QZ_COPY, QZ_NO_FTYPE}};
 
 static volatile sig_atomic_t qz_stop;
 

@@ -44,7 +44,7 @@ static int  hf_tell(const hf_dir_t *dir, hf_model_t *m, gguf_writer_t *w,
                     char *err, size_t err_size);
 static bool hf_is_shard(const char *name);
 static void hf_close(void *ctx);
-static int  hf_say(char *err, size_t err_size, int rc, const char *fmt, ...)
+static int  hf_error(char *err, size_t err_size, int rc, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
 
@@ -66,7 +66,7 @@ hf_open(const hf_dir_t *dir, gguf_t **out_new, char *err, size_t err_size)
     if (m == NULL || w == NULL) {
         free(m);
         gguf_writer_free(w);
-        return hf_say(err, err_size, -ENOMEM, "no memory");
+        return hf_error(err, err_size, -ENOMEM, "no memory");
     }
 
     arena_init(&m->arena, HF_ARENA_MAX);
@@ -75,8 +75,8 @@ hf_open(const hf_dir_t *dir, gguf_t **out_new, char *err, size_t err_size)
     if (rc == 0) {
         n = gguf_writer_head(w, &head);
         if (n < 0) {
-            rc = hf_say(err, err_size, (int) n, "metadata: %s",
-                        strerror((int) -n));
+            rc = hf_error(err, err_size, (int) n, "metadata: %s",
+                          strerror((int) -n));
         }
     }
 
@@ -104,9 +104,10 @@ hf_tell(const hf_dir_t *dir, hf_model_t *m, gguf_writer_t *w, char *err,
 
     LLM_TRY(hf_json(dir, "config.json", &root, err, err_size));
     if (root == NULL) {
-        return hf_say(err, err_size, -ENOENT,
-                      "no config.json: neither a GGUF file nor a Hugging Face "
-                      "folder");
+        return hf_error(
+            err, err_size, -ENOENT,
+            "no config.json: neither a GGUF file nor a Hugging Face "
+            "folder");
     }
 
     LLM_TRY(hf_config_read(&m->config, root, w, err, err_size));
@@ -139,7 +140,7 @@ hf_identity(const hf_dir_t *dir, hf_identity_t *id, char *err, size_t err_size)
 
     x.hash = XXH3_createState();
     if (x.hash == NULL) {
-        return hf_say(err, err_size, -ENOMEM, "no memory");
+        return hf_error(err, err_size, -ENOMEM, "no memory");
     }
 
     XXH3_128bits_reset(x.hash);
@@ -155,7 +156,7 @@ hf_identity(const hf_dir_t *dir, hf_identity_t *id, char *err, size_t err_size)
     }
 
     if (!found) {
-        rc = hf_say(err, err_size, -ENOENT, "no Hugging Face folder");
+        rc = hf_error(err, err_size, -ENOENT, "no Hugging Face folder");
     }
 
     XXH128_canonicalFromHash(&canon, XXH3_128bits_digest(x.hash));
@@ -335,7 +336,7 @@ hf_json(const hf_dir_t *dir, const char *name, json_t **out, char *err,
     }
 
     if (rc < 0) {
-        return hf_say(err, err_size, rc, "%s: %s", name, strerror(-rc));
+        return hf_error(err, err_size, rc, "%s: %s", name, strerror(-rc));
     }
 
     rc = hf_json_text(name, text, len, out, err, err_size);
@@ -353,14 +354,14 @@ hf_json_text(const char *name, const char *text, size_t len, json_t **out,
 
     *out = json_loadb(text, len, 0, &je);
     if (*out == NULL) {
-        return hf_say(err, err_size, -EINVAL, "%s: line %d: %s", name, je.line,
-                      je.text);
+        return hf_error(err, err_size, -EINVAL, "%s: line %d: %s", name,
+                        je.line, je.text);
     }
 
     if (!json_is_object(*out)) {
         json_decref(*out);
         *out = NULL;
-        return hf_say(err, err_size, -EINVAL, "%s is no object", name);
+        return hf_error(err, err_size, -EINVAL, "%s is no object", name);
     }
 
     return 0;
@@ -377,7 +378,7 @@ hf_shards(const hf_dir_t *dir, hf_model_t *m, char *err, size_t err_size)
 
     m->shards = calloc(HF_SHARDS_MAX, sizeof(st_file_t *));
     if (m->shards == NULL) {
-        return hf_say(err, err_size, -ENOMEM, "no memory");
+        return hf_error(err, err_size, -ENOMEM, "no memory");
     }
 
     rc = hf_shard(dir, m, "model.safetensors", err, err_size);
@@ -407,13 +408,13 @@ hf_shards_index(const hf_dir_t *dir, hf_model_t *m, const json_t *index,
     int         rc = 0;
 
     if (!json_is_object(map) || json_object_size(map) > ST_MAX_TENSORS) {
-        return hf_say(err, err_size, -EINVAL,
-                      "model.safetensors.index.json: no weight_map");
+        return hf_error(err, err_size, -EINVAL,
+                        "model.safetensors.index.json: no weight_map");
     }
 
     seen = json_object();
     if (seen == NULL) {
-        return hf_say(err, err_size, -ENOMEM, "no memory");
+        return hf_error(err, err_size, -ENOMEM, "no memory");
     }
 
     json_object_foreach(map, name, file)
@@ -421,9 +422,9 @@ hf_shards_index(const hf_dir_t *dir, hf_model_t *m, const json_t *index,
         shard = json_string_value(file);
 
         if (shard == NULL || !hf_is_shard(shard)) {
-            rc = hf_say(err, err_size, -EINVAL,
-                        "model.safetensors.index.json: not the name of a "
-                        "shard beside it");
+            rc = hf_error(err, err_size, -EINVAL,
+                          "model.safetensors.index.json: not the name of a "
+                          "shard beside it");
             break;
         }
 
@@ -434,8 +435,8 @@ hf_shards_index(const hf_dir_t *dir, hf_model_t *m, const json_t *index,
         json_object_set(seen, shard, file);
 
         rc = m->n_shards == HF_SHARDS_MAX
-                 ? hf_say(err, err_size, -EINVAL, "more than %d shards",
-                          HF_SHARDS_MAX)
+                 ? hf_error(err, err_size, -EINVAL, "more than %d shards",
+                            HF_SHARDS_MAX)
                  : hf_shard(dir, m, shard, err, err_size);
         if (rc < 0) {
             break;
@@ -459,9 +460,10 @@ hf_shards_check(const hf_model_t *m, const json_t *map, char *err,
     for (s = 0; s < m->n_shards; s++) {
         for (i = 0; i < st_n(m->shards[s]); i++) {
             if (json_object_get(map, st_at(m->shards[s], i)->name) == NULL) {
-                return hf_say(err, err_size, -EINVAL,
-                              "tensor '%s' is in a shard but not in the index",
-                              st_at(m->shards[s], i)->name);
+                return hf_error(
+                    err, err_size, -EINVAL,
+                    "tensor '%s' is in a shard but not in the index",
+                    st_at(m->shards[s], i)->name);
             }
         }
 
@@ -469,9 +471,9 @@ hf_shards_check(const hf_model_t *m, const json_t *map, char *err,
     }
 
     if (n != json_object_size(map)) {
-        return hf_say(err, err_size, -EINVAL,
-                      "the index names %zu tensors, its shards hold %zu",
-                      json_object_size(map), n);
+        return hf_error(err, err_size, -EINVAL,
+                        "the index names %zu tensors, its shards hold %zu",
+                        json_object_size(map), n);
     }
 
     return 0;
@@ -489,15 +491,15 @@ hf_shard(const hf_dir_t *dir, hf_model_t *m, const char *name, char *err,
 
     fd = hf_file_open(dir, name);
     if (fd < 0) {
-        return hf_say(err, err_size, fd, "%s: %s", name, strerror(-fd));
+        return hf_error(err, err_size, fd, "%s: %s", name, strerror(-fd));
     }
 
     rc = st_open_fd(fd, &m->shards[m->n_shards], why, sizeof(why));
     close(fd);
 
     if (rc < 0) {
-        return hf_say(err, err_size, rc == -ENOENT ? -EIO : rc, "%s: %s", name,
-                      why);
+        return hf_error(err, err_size, rc == -ENOENT ? -EIO : rc, "%s: %s",
+                        name, why);
     }
 
     m->n_shards++;
@@ -521,14 +523,14 @@ hf_none(const hf_dir_t *dir, char *err, size_t err_size)
 
         if (fd >= 0) {
             close(fd);
-            return hf_say(err, err_size, -ENOTSUP,
-                          "%s is not read: save the model as safetensors",
-                          others[i]);
+            return hf_error(err, err_size, -ENOTSUP,
+                            "%s is not read: save the model as safetensors",
+                            others[i]);
         }
     }
 
-    return hf_say(err, err_size, -ENOENT,
-                  "no model.safetensors, no model.safetensors.index.json");
+    return hf_error(err, err_size, -ENOENT,
+                    "no model.safetensors, no model.safetensors.index.json");
 }
 
 
@@ -575,15 +577,13 @@ hf_close(void *ctx)
 
 
 static int
-hf_say(char *err, size_t err_size, int rc, const char *fmt, ...)
+hf_error(char *err, size_t err_size, int rc, const char *fmt, ...)
 {
     va_list ap;
 
-    if (err_size > 0) {
-        va_start(ap, fmt);
-        vsnprintf(err, err_size, fmt, ap);
-        va_end(ap);
-    }
+    va_start(ap, fmt);
+    hf_say(err, err_size, fmt, ap);
+    va_end(ap);
 
     return rc;
 }

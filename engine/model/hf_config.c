@@ -145,13 +145,30 @@ hf_fail(const hf_config_t *c, int rc, const char *fmt, ...)
 {
     va_list ap;
 
-    if (c->err_size > 0) {
-        va_start(ap, fmt);
-        vsnprintf(c->err, c->err_size, fmt, ap);
-        va_end(ap);
-    }
+    va_start(ap, fmt);
+    hf_say(c->err, c->err_size, fmt, ap);
+    va_end(ap);
 
     return rc;
+}
+
+
+void
+hf_say(char *err, size_t err_size, const char *fmt, va_list ap)
+{
+    size_t i;
+
+    if (err_size == 0) {
+        return;
+    }
+
+    vsnprintf(err, err_size, fmt, ap);
+
+    for (i = 0; err[i]; i++) {
+        if ((unsigned char) err[i] < 0x20 || err[i] == 0x7f) {
+            err[i] = '?';
+        }
+    }
 }
 
 

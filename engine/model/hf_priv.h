@@ -100,6 +100,10 @@ typedef struct {
 int hf_fail(const hf_config_t *c, int rc, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The line itself; a folder's words in it lose their control characters. */
+void hf_say(char *err, size_t err_size, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
+
 /*
  * hf_config.c: root's metadata into w.  root_take belongs to *c from here on,
  * on failure too: hf_config_free().

@@ -232,9 +232,11 @@ text_specials(hf_text_t *t)
     size_t i;
 
     /* A template that writes bos_token where the tokenizer has none writes
-       nothing: config.json's bos_token_id does not make one. */
-    bos = text_special(t, "bos", t->settings && t->tokenizer);
-    eos = text_special(t, "eos", 0);
+       nothing: config.json's bos_token_id does not make one.  Nor does it
+       where the post-processor knows. */
+    bos =
+        text_special(t, "bos", t->before >= 0 || (t->settings && t->tokenizer));
+    eos = text_special(t, "eos", t->behind >= 0);
     pad = text_special(t, "pad", 0);
     unk = text_special(t, "unk", 1);
     unk = unk < 0 ? t->unk : unk;

@@ -11,9 +11,9 @@
 #include "engine/model/hf_priv.h"
 
 static int windows_nope(const hf_config_t *c);
-static int windows_layers(const hf_config_t *c, int32_t *local);
+static int windows_layers(const hf_config_t *c, uint8_t *local);
 static int windows_types(const hf_config_t *c, const json_t *types,
-                         int32_t *local);
+                         uint8_t *local);
 static int windows_rule(const hf_config_t *c, uint32_t i, uint32_t sixth,
                         uint32_t from);
 
@@ -22,13 +22,13 @@ int
 hf_windows_read(hf_config_t *c, gguf_writer_t *w)
 {
     uint32_t family = c->family->family, window = 0, i, n = 0, usual = 0;
-    int32_t *local;
+    uint8_t *local;
     char     key[64];
     int      rc;
 
     LLM_TRY(windows_nope(c));
 
-    local = calloc(c->n_layer, sizeof(int32_t));
+    local = calloc(c->n_layer, 1);
     if (local == NULL) {
         return hf_fail(c, -ENOMEM, "no memory");
     }
@@ -70,7 +70,7 @@ hf_windows_read(hf_config_t *c, gguf_writer_t *w)
         || c->family->window == HF_WINDOW_FROM || usual != c->n_layer) {
         snprintf(key, sizeof(key), "%s.attention.sliding_window_pattern",
                  c->family->arch);
-        gguf_put_arr_i32(w, key, local, c->n_layer);
+        gguf_put_arr_bool(w, key, local, c->n_layer);
     }
 
 done:
@@ -126,7 +126,7 @@ windows_nope(const hf_config_t *c)
 /* A flag for each layer: it has the window. */
 
 static int
-windows_layers(const hf_config_t *c, int32_t *local)
+windows_layers(const hf_config_t *c, uint8_t *local)
 {
     const json_t *types = hf_get(c->config, "layer_types");
     uint32_t      i, sixth = 6, from = c->n_layer;
@@ -165,8 +165,8 @@ windows_layers(const hf_config_t *c, int32_t *local)
 
     for (i = 0; i < c->n_layer; i++) {
         local[i] = c->family->window == HF_WINDOW_ALL
-                       ? all
-                       : windows_rule(c, i, sixth, from);
+                       ? (uint8_t) all
+                       : (uint8_t) windows_rule(c, i, sixth, from);
     }
 
     return 0;
@@ -174,7 +174,7 @@ windows_layers(const hf_config_t *c, int32_t *local)
 
 
 static int
-windows_types(const hf_config_t *c, const json_t *types, int32_t *local)
+windows_types(const hf_config_t *c, const json_t *types, uint8_t *local)
 {
     const char *type;
     uint32_t    i;

@@ -38,9 +38,26 @@ static const qb_format_t *qb_find(uint32_t type);
 static void               qb_put_half(uint8_t *p, float f);
 static void               qb_put_nibbles(uint8_t *out, const uint8_t *q);
 static void               qb_put_q5(uint8_t *out, const uint8_t *q);
+static void qb_indexes(const float *x, float id, const float *mid, int n,
+                       uint8_t *q);
 static void qb_put_scales(uint8_t *out, const int *s, const int *m);
 static void qb_put_k(uint8_t *out, const uint8_t *q, int high);
 static void qb_put_q6(uint8_t *out, const uint8_t *q);
+
+/* The values of IQ4_NL and, twice those of MXFP4, what is between them. */
+static const float qb_nl[] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                              1,    13,   25,  38,  53,  69,  89,  113};
+static const float qb_nl_mid[] = {-115.5f, -93.5f, -74,   -57, -42,
+                                  -28.5f,  -16,    -4.5f, 7,   19,
+                                  31.5f,   45.5f,  61,    79,  101};
+static const float qb_mx[] = {-12, -8, -6, -4, -3, -2, -1, 0,
+                              1,   2,  3,  4,  6,  8,  12};
+static const float qb_mx_mid[] = {-10,  -7,   -5,   -3.5f, -2.5f, -1.5f, -0.5f,
+                                  0.5f, 1.5f, 2.5f, 3.5f,  5,     7,     10};
+
+/* Number of a value of qb_mx: bit 3 is its sign. */
+static const uint8_t qb_mx_code[] = {15, 14, 13, 12, 11, 10, 9, 0,
+                                     1,  2,  3,  4,  5,  6,  7};
 
 #define QB(name) qb_##name##_base
 #include "engine/model/quant_search.inc"
@@ -66,10 +83,16 @@ static void qb_put_q6(uint8_t *out, const uint8_t *q);
 #endif
 
 static const qb_format_t qb_formats[] = {
-    {GGML_Q8_0, 32, 34, QB_BOTH(q8_0)},   {GGML_Q4_0, 32, 18, QB_BOTH(q4_0)},
-    {GGML_Q4_1, 32, 20, QB_BOTH(q4_1)},   {GGML_Q5_0, 32, 22, QB_BOTH(q5_0)},
-    {GGML_Q5_1, 32, 24, QB_BOTH(q5_1)},   {GGML_Q4_K, 256, 144, QB_BOTH(q4_k)},
-    {GGML_Q5_K, 256, 176, QB_BOTH(q5_k)}, {GGML_Q6_K, 256, 210, QB_BOTH(q6_k)},
+    {GGML_Q8_0, 32, 34, QB_BOTH(q8_0)},
+    {GGML_Q4_0, 32, 18, QB_BOTH(q4_0)},
+    {GGML_Q4_1, 32, 20, QB_BOTH(q4_1)},
+    {GGML_Q5_0, 32, 22, QB_BOTH(q5_0)},
+    {GGML_Q5_1, 32, 24, QB_BOTH(q5_1)},
+    {GGML_Q4_K, 256, 144, QB_BOTH(q4_k)},
+    {GGML_Q5_K, 256, 176, QB_BOTH(q5_k)},
+    {GGML_Q6_K, 256, 210, QB_BOTH(q6_k)},
+    {GGML_IQ4_NL, 32, 18, QB_BOTH(iq4_nl)},
+    {GGML_MXFP4, 32, 17, QB_BOTH(mxfp4)},
 };
 
 
@@ -173,6 +196,23 @@ quant_half_float(uint16_t h)
     memcpy(&f, &bits, 4);
 
     return f;
+}
+
+
+/* Of 32 elements: how many of the n rising bounds are below. */
+
+static void
+qb_indexes(const float *x, float id, const float *mid, int n, uint8_t *q)
+{
+    int i, k;
+
+    for (i = 0; i < 32; i++) {
+        for (k = 0; k < n && x[i] * id > mid[k]; k++) {
+            /* the next one */
+        }
+
+        q[i] = (uint8_t) k;
+    }
 }
 
 

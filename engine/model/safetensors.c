@@ -235,7 +235,8 @@ st_parse(st_parse_t *p)
     f->head = json_loadb((const char *) f->base + 8, (size_t) n,
                          JSON_REJECT_DUPLICATES, &je);
     if (f->head == NULL) {
-        return st_fail(p, -EINVAL, "header: %s", je.text);
+        return st_fail(p, -EINVAL, "header: broken JSON at byte %d",
+                       je.position);
     }
 
     if (json_object_size(f->head) > ST_MAX_TENSORS) {

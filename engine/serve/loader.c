@@ -155,10 +155,27 @@ loader_run(version_t *v)
 static int
 loader_open(version_t *v, gguf_t **g)
 {
-    hf_dir_t dir = {.root = v->root, .path = v->path};
+    hf_identity_t id;
+    hf_dir_t      dir = {.root = v->root, .path = v->path};
 
-    return v->fd >= 0 ? gguf_open_fd(v->fd, g, v->error, sizeof(v->error))
-                      : hf_open(&dir, g, v->error, sizeof(v->error));
+    if (v->fd >= 0) {
+        return gguf_open_fd(v->fd, g, v->error, sizeof(v->error));
+    }
+
+    LLM_TRY(hf_open(&dir, g, v->error, sizeof(v->error)));
+
+    /* All its files are open or read: are they those that it was named by? */
+    if (hf_identity(&dir, &id, v->error, sizeof(v->error)) == 0
+        && memcmp(id.ident, v->ident, sizeof(id.ident)) == 0) {
+        return 0;
+    }
+
+    snprintf(v->error, sizeof(v->error),
+             "its files changed while it was opened: reload once they are "
+             "whole");
+    gguf_close(*g);
+
+    return -EAGAIN;
 }
 
 

@@ -108,11 +108,11 @@ enum {
  * "gpt2": strings of normal tokens and merges are in the byte-to-unicode
  * spelling of GPT-2 (a space is U+0120), those of other types are as they are.
  *
- * "llama": in normal tokens and merges U+2581 is a space, byte tokens are
- * "<0xHH>", others are as they are (U+2581 in a user-defined token of nothing
- * else is a space too).  With merges these lead (as in a tokenizer.json),
- * without them the scores: the pair with the best makes the next token, the
- * leftmost of equal ones (as SentencePiece does).
+ * "llama": U+2581 is a space, in merges, in tokens of all types and in text;
+ * byte tokens are "<0xHH>"; there must be a normal token for the space.  With
+ * merges these lead (as in a tokenizer.json), without them the scores: the pair
+ * that makes the token with the best goes first, the leftmost of equal ones (as
+ * in SentencePiece).
  */
 typedef struct {
     text_str_t model; /* "gpt2", "llama" */
@@ -137,7 +137,7 @@ typedef struct {
     /* n_tokens of TEXT_LSTRIP | TEXT_RSTRIP for special tokens, or NULL. */
     const uint8_t *strips;
 
-    int  add_bos; /* 1, 0, or -1: what the pre-tokenizer's do */
+    int  add_bos; /* 1, 0, or -1: what the pre-tokenizer's do ("llama": 1) */
     bool add_eos;
     bool add_space_prefix; /* refused for "gpt2" */
     int  prefix;           /* TEXT_PREFIX_*, "llama" */

@@ -20,6 +20,15 @@
 #include "kernels/cpu/cpu.h"
 
 
+/* What one thread needs to do a phase's work for all. */
+typedef struct {
+    k_exec_t        *e;
+    const k_op_t    *op;
+    const k_tiles_t *list;
+    const float     *rope;
+} k_meet_t;
+
+
 static void     k_plan_groups(k_exec_t *e, const k_batch_seq_t *s);
 static void     k_plan_all(k_exec_t *e, const k_batch_seq_t *s);
 static void     k_plan_last(k_exec_t *e);
@@ -43,6 +52,9 @@ static void     k_attn_store(k_exec_t *e, const k_op_t *op, const k_tile_t *t,
 static float    k_attn_factor(float m, float l, float sink);
 static void     k_attn_join(k_exec_t *e, const k_op_t *op, const k_tile_t *t,
                             uint32_t head, k_scratch_t *s);
+static void     k_rope_all(void *arg, uint32_t thread);
+static void     k_join_all(void *arg, uint32_t thread);
+static void     k_join_unit(const k_meet_t *all, uint32_t unit, k_scratch_t *s);
 static float   *k_attn_part(k_exec_t *e, const k_tile_t *t, uint32_t head,
                             uint32_t span);
 
@@ -172,7 +184,7 @@ k_plan_units(k_exec_t *e, k_tiles_t *list)
                 t->spans = spans;
                 t->part = (uint32_t) used;
                 used += need;
-                list->split = 1;
+                list->split = used;
             }
         }
 
@@ -191,16 +203,46 @@ k_tile_rows(const k_exec_t *e)
 }
 
 
-/* Norm and rope of q and k in e->q; k and v into the pages. */
-void
+/*
+ * Norm and rope of q and k in e->q; k and v into the pages.  Begins with a
+ * barrier.
+ */
+int
 k_op_rope_kv(k_exec_t *e, const k_op_t *op, uint32_t thread, const float *rope)
 {
     uint32_t i, n;
+    k_meet_t all = {e, op, NULL, rope};
 
+    if ((uint64_t) e->batch->n_rows * e->qkv_dim <= K_MEET_WORK) {
+        k_pool_meet(e->pool, k_rope_all, &all, thread);
+        return 1;
+    }
+
+    k_pool_barrier(e->pool);
     n = e->n_groups * e->prog.n_kv;
 
     for (i = k_pool_next(e->pool); i < n; i = k_pool_next(e->pool)) {
         k_rope_group(e, op, rope, &e->groups[i / e->prog.n_kv],
+                     i % e->prog.n_kv, &e->scratch[thread]);
+    }
+
+    return 0;
+}
+
+
+/* The same by one thread. */
+static void
+k_rope_all(void *arg, uint32_t thread)
+{
+    uint32_t  i;
+    k_exec_t *e;
+    k_meet_t *all;
+
+    all = arg;
+    e = all->e;
+
+    for (i = 0; i < e->n_groups * e->prog.n_kv; i++) {
+        k_rope_group(e, all->op, all->rope, &e->groups[i / e->prog.n_kv],
                      i % e->prog.n_kv, &e->scratch[thread]);
     }
 }
@@ -287,9 +329,10 @@ k_rope_store(const k_exec_t *e, uint8_t *k, uint8_t *v, const float *key,
 
 
 /* A = attention; `last`: of rows with logits only.  Has barriers inside. */
-void
+int
 k_op_attn(k_exec_t *e, const k_op_t *op, uint32_t thread, int last)
 {
+    k_meet_t         all;
     uint32_t         i, u, local;
     k_scratch_t     *s;
     const k_tile_t  *t;
@@ -312,17 +355,52 @@ k_op_attn(k_exec_t *e, const k_op_t *op, uint32_t thread, int last)
     }
 
     if (!list->split) {
-        return;
+        return 0;
+    }
+
+    all = (k_meet_t){e, op, list, NULL};
+
+    if (list->split <= K_MEET_WORK) {
+        k_pool_meet(e->pool, k_join_all, &all, thread);
+        return 1;
     }
 
     k_pool_barrier(e->pool);
 
     for (u = k_pool_next(e->pool); u < list->n * e->prog.n_kv;
          u = k_pool_next(e->pool)) {
-        t = &list->tiles[u / e->prog.n_kv];
-        if (t->spans > 1) {
-            k_attn_join(e, op, t, u % e->prog.n_kv, s);
-        }
+        k_join_unit(&all, u, s);
+    }
+
+    return 0;
+}
+
+
+static void
+k_join_all(void *arg, uint32_t thread)
+{
+    uint32_t  i;
+    k_meet_t *all;
+
+    all = arg;
+
+    for (i = 0; i < all->list->n * all->e->prog.n_kv; i++) {
+        k_join_unit(all, i, &all->e->scratch[thread]);
+    }
+}
+
+
+static void
+k_join_unit(const k_meet_t *all, uint32_t unit, k_scratch_t *s)
+{
+    uint32_t        n_kv;
+    const k_tile_t *t;
+
+    n_kv = all->e->prog.n_kv;
+    t = &all->list->tiles[unit / n_kv];
+
+    if (t->spans > 1) {
+        k_attn_join(all->e, all->op, t, unit % n_kv, s);
     }
 }
 

@@ -41,6 +41,7 @@
 #define K_MOE_ROWS    64   /* rows of one expert at a time */
 #define K_MOE_FEW     8    /* rows whose experts each thread chooses itself */
 #define K_SOLO_WORK   2048 /* floats that each thread norms by itself */
+#define K_MEET_WORK   4096 /* floats that one thread takes for all */
 
 
 struct k_backend_s {
@@ -112,7 +113,7 @@ typedef struct {
     k_tile_t *tiles;
     uint32_t  n;
     uint32_t  n_units;
-    int       split; /* some tile is */
+    uint64_t  split; /* floats in `parts`; 0: no tile is split */
 } k_tiles_t;
 
 
@@ -267,14 +268,14 @@ void k_exec_free(k_exec_t *exec);
 /* check.c */
 int k_exec_check(k_exec_t *exec, char *err);
 
-/* attn.c; all threads call the k_op_*() */
+/* attn.c; all threads call the k_op_*(); 1: they have met at the end */
 void k_attn_plan(k_exec_t *exec);
-void k_op_rope_kv(k_exec_t *exec, const k_op_t *op, uint32_t thread,
+int  k_op_rope_kv(k_exec_t *exec, const k_op_t *op, uint32_t thread,
                   const float *rope);
-void k_op_attn(k_exec_t *exec, const k_op_t *op, uint32_t thread, int last);
+int  k_op_attn(k_exec_t *exec, const k_op_t *op, uint32_t thread, int last);
 
-/* moe.c; all threads call it, a barrier follows */
-void k_op_moe(k_exec_t *exec, const k_op_t *op, uint32_t rows, uint32_t thread);
+/* moe.c; all threads call it; 1: they have met at the end */
+int k_op_moe(k_exec_t *exec, const k_op_t *op, uint32_t rows, uint32_t thread);
 
 /* sample.c */
 int k_sample_rows(k_exec_t *exec, uint32_t n, const k_sample_t *req,

@@ -16,7 +16,7 @@
 
 #include "kernels/cpu/gemm_avx2.h"
 
-#define K_FULL 12 /* rows from which two groups of 8-bit weights are taken */
+#define K_PAIRS 12 /* rows from which groups are taken in pairs */
 
 
 static void k_avx2_int8(const k_job_t *job);
@@ -240,48 +240,133 @@ k_many(const k_job_t *job, const k_shape_t s)
 }
 
 
-/* 8 vectors of a block and their absolute values, by turns. */
-
-typedef struct {
-    __m256i u[16];
-    __m256  scale;
-} k_full_t;
-
-
 /*
- * `rows` rows of x with `groups` (1 or 2) blocks.  The weights are too many
- * for the registers: they come from memory, each once for all of the rows.
- * Accumulators of group g are at acc + g * K_TILE_MAX * K_LANES.
+ * A block for a tile of rows.  With 8 bits, u are masks of the negative
+ * weights: w * x = |w| * (x ^ mask) + (mask ? |w| : 0), and the latter's sums
+ * are the same for every row.  VPXOR finds a free port where VPSIGNB does not.
  */
+typedef struct {
+    k_regs_t r;
+    __m256i  abs[8];
+    __m256i  neg;
+} k_pair_t;
+
 
 k_inline void
-k_full_step(const k_full_t *r, const k_q8_t *q, float *acc, const int rows,
-            const int groups)
+k_pair_load(const uint8_t *rec, const k_shape_t s, int b, k_pair_t *t)
 {
-    int     i, j, g;
-    float  *p;
-    __m256  d;
-    __m256i sum[2][4], v, abs;
+    int      i;
+    __m256i  v;
+    k_head_t h;
 
-    /* GCC would keep some of u, and spill what is needed more */
-    __asm__ volatile("" : : "r"(r) : "memory");
+    k_head(rec, s, &h);
+    k_load(rec, s, b, &h, &t->r);
+
+    if (!s.full) {
+        return;
+    }
+
+    t->neg = _mm256_setzero_si256();
 
 #pragma GCC unroll 8
     for (i = 0; i < 8; i++) {
+        v = t->r.u[i];
+        t->abs[i] = _mm256_abs_epi8(v);
+        t->r.u[i] = _mm256_cmpgt_epi8(_mm256_setzero_si256(), v);
+
+        /* the mask is -1 */
+        v = _mm256_maddubs_epi16(t->abs[i], t->r.u[i]);
+        v = _mm256_madd_epi16(v, _mm256_set1_epi16(-1));
+        t->neg = _mm256_add_epi32(t->neg, v);
+    }
+}
+
+
+/*
+ * Vectors that are added up in one sum of 16 bits: as many as fit, and none of
+ * the other half where halves have sub-scales.
+ */
+
+k_inline int
+k_run(const k_shape_t s)
+{
+    if (s.full || (s.chain == 8 && s.sub != K_SUB_TWO && s.sub != K_SUB_PAIR)) {
+        return 8;
+    }
+
+    return s.chain == 2 ? 2 : 4;
+}
+
+
+/* Sums in 16 bits of half i into 32, times the half's sub-scale if any. */
+
+k_inline __m256i
+k_half_sum(const k_pair_t *t, const k_shape_t s, int i, __m256i sum)
+{
+    if (s.sub == K_SUB_TWO || s.sub == K_SUB_PAIR) {
+        return _mm256_madd_epi16(sum, t->r.sub[i]);
+    }
+
+    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+}
+
+
+/* sum (8 bits: in 32 bits, else in 16) + the product of vector i with x. */
+
+k_inline __m256i
+k_pair_sum(const k_pair_t *t, const k_shape_t s, int i, __m256i x, __m256i sum)
+{
+    if (s.full) {
+        x = _mm256_xor_si256(x, t->r.u[i]);
+        x = _mm256_maddubs_epi16(t->abs[i], x);
+        x = _mm256_madd_epi16(x, _mm256_set1_epi16(1));
+
+        return _mm256_add_epi32(i == 0 ? t->neg : sum, x);
+    }
+
+    x = _mm256_maddubs_epi16(t->r.u[i], x);
+
+    return i % k_run(s) == 0 ? x : _mm256_add_epi16(sum, x);
+}
+
+
+/*
+ * `rows` rows of x with `groups` (1 or 2) blocks: a broadcast serves two.  The
+ * weights are too many for the registers: they come from memory, each once for
+ * all of the rows.  Accumulators of group g are at acc + g * K_TILE_MAX *
+ * K_LANES.
+ */
+
+k_inline void
+k_pair_step(const k_pair_t *t, const k_shape_t s, const k_q8_t *q, float *acc,
+            const int rows, const int groups)
+{
+    int     i, j, g;
+    float  *p;
+    __m256i sum[2][4], dot[2][4], x[4], v;
+
+    /* GCC would keep some of u, and spill what is needed more */
+    __asm__ volatile("" : : "r"(t) : "memory");
+
+#pragma GCC unroll 8
+    for (i = 0; i < 8; i++) {
+#pragma GCC unroll 4
+        for (j = 0; j < rows; j++) {
+            x[j] = k_bytes4(q[j].q + i * 4);
+            k_in_order(x[j]);
+        }
+
 #pragma GCC unroll 2
         for (g = 0; g < groups; g++) {
-            v = r[g].u[i * 2];
-            abs = r[g].u[i * 2 + 1];
-
 #pragma GCC unroll 4
             for (j = 0; j < rows; j++) {
-                if (i == 0) {
-                    sum[g][j] = k_widen(abs, v, q[j].q);
-                    continue;
+                if (i > 0 && i % k_run(s) == 0) {
+                    v = k_half_sum(&t[g], s, (i - 1) / 4, sum[g][j]);
+                    dot[g][j] =
+                        i == k_run(s) ? v : _mm256_add_epi32(dot[g][j], v);
                 }
 
-                sum[g][j] = _mm256_add_epi32(sum[g][j],
-                                             k_widen(abs, v, q[j].q + i * 4));
+                sum[g][j] = k_pair_sum(&t[g], s, i, x[j], sum[g][j]);
                 k_in_order(sum[g][j]);
             }
         }
@@ -289,34 +374,21 @@ k_full_step(const k_full_t *r, const k_q8_t *q, float *acc, const int rows,
 
 #pragma GCC unroll 4
     for (j = 0; j < rows; j++) {
-        d = _mm256_broadcast_ss(&q[j].d);
-
 #pragma GCC unroll 2
         for (g = 0; g < groups; g++) {
             p = acc + (g * K_TILE_MAX + j) * K_LANES;
-            _mm256_store_ps(p, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[g][j]),
-                                               _mm256_mul_ps(r[g].scale, d),
-                                               _mm256_load_ps(p)));
+
+            if (!s.full) {
+                sum[g][j] = k_half_sum(&t[g], s, 1, sum[g][j]);
+            }
+
+            if (k_run(s) < 8) {
+                sum[g][j] = _mm256_add_epi32(dot[g][j], sum[g][j]);
+            }
+
+            _mm256_store_ps(p, k_scaled(&t[g].r, s, sum[g][j], q + j,
+                                        _mm256_load_ps(p)));
         }
-    }
-}
-
-
-k_inline void
-k_full_load(const uint8_t *rec, const k_shape_t s, int b, k_full_t *r)
-{
-    int      i;
-    k_head_t h;
-    k_regs_t t;
-
-    k_head(rec, s, &h);
-    k_load(rec, s, b, &h, &t);
-    r->scale = t.scale;
-
-#pragma GCC unroll 8
-    for (i = 0; i < 8; i++) {
-        r->u[i * 2] = t.u[i];
-        r->u[i * 2 + 1] = _mm256_abs_epi8(t.u[i]);
     }
 }
 
@@ -324,13 +396,13 @@ k_full_load(const uint8_t *rec, const k_shape_t s, int b, k_full_t *r)
 /* `groups` groups from row n of w on, any number of rows. */
 
 k_inline void
-k_full_tile(const k_job_t *job, const k_shape_t s, uint32_t n, const int groups)
+k_pair_tile(const k_job_t *job, const k_shape_t s, uint32_t n, const int groups)
 {
-    int           g;
+    int           g, in;
     float         acc[2 * K_TILE_MAX * K_LANES] __attribute__((aligned(32)));
     size_t        at;
-    uint32_t      m, b, blocks, in;
-    k_full_t      r[2];
+    uint32_t      m, b, blocks;
+    k_pair_t      t[2];
     const k_q8_t *q;
 
     blocks = job->w->cols / K_BLOCK;
@@ -343,25 +415,21 @@ k_full_tile(const k_job_t *job, const k_shape_t s, uint32_t n, const int groups)
     }
 
     for (b = 0; b < blocks; b++, q += job->stride) {
-        in = b % (uint32_t) k_blocks(s);
+        in = (int) b % k_blocks(s);
         at = b / (uint32_t) k_blocks(s) * (size_t) job->w->record;
 
 #pragma GCC unroll 2
         for (g = 0; g < groups; g++) {
-            k_full_load(k_group(job->w, n + (uint32_t) g * K_LANES) + at, s,
-                        (int) in, &r[g]);
+            k_pair_load(k_group(job->w, n + (uint32_t) g * K_LANES) + at, s, in,
+                        &t[g]);
         }
 
         for (m = 0; m + 4 <= job->m; m += 4) {
-            k_full_step(r, q + m, acc + m * K_LANES, 4, groups);
+            k_pair_step(t, s, q + m, acc + m * K_LANES, 4, groups);
         }
 
-        for (; m + 2 <= job->m; m += 2) {
-            k_full_step(r, q + m, acc + m * K_LANES, 2, groups);
-        }
-
-        if (m < job->m) {
-            k_full_step(r, q + m, acc + m * K_LANES, 1, groups);
+        for (; m < job->m; m++) {
+            k_pair_step(t, s, q + m, acc + m * K_LANES, 1, groups);
         }
     }
 
@@ -376,19 +444,18 @@ k_full_tile(const k_job_t *job, const k_shape_t s, uint32_t n, const int groups)
 
 
 k_inline void
-k_full_many(const k_job_t *job, const k_shape_t s)
+k_pair_many(const k_job_t *job, const k_shape_t s)
 {
     uint32_t n;
 
     n = job->n_from;
 
-    /* two groups: an activation is broadcast once for both */
     for (; n + K_LANES < job->n_to; n += 2 * K_LANES) {
-        k_full_tile(job, s, n, 2);
+        k_pair_tile(job, s, n, 2);
     }
 
     if (n < job->n_to) {
-        k_full_tile(job, s, n, 1);
+        k_pair_tile(job, s, n, 1);
     }
 }
 
@@ -440,8 +507,8 @@ k_one(const k_job_t *job, const k_shape_t s)
                                                                                \
         if (job->m == 1) {                                                     \
             k_one(job, s);                                                     \
-        } else if (s.full && job->m >= K_FULL) {                               \
-            k_full_many(job, s);                                               \
+        } else if (job->m >= K_PAIRS) {                                        \
+            k_pair_many(job, s);                                               \
         } else {                                                               \
             k_many(job, s);                                                    \
         }                                                                      \

@@ -102,19 +102,18 @@ k_shape_planes(const k_shape_t s)
 }
 
 
-/* 2^(e - 128), subnormal for e = 0 and 1. */
+/* 2^(e - 128): for e = 0 and 1 subnormal, elsewhere the larger of the two. */
 
 k_inline v5f
 k_exponents(const uint8_t *p)
 {
-    v5i e, one, small, normal;
+    v5i e, small, normal;
 
     e = v5i_load_u8(p);
-    one = v5i_set32(1);
-    small = v5i_shl(v5i_add(e, one), 21);
-    normal = v5i_shl(v5i_sub(e, one), 23);
+    small = v5i_add(v5i_shl(e, 21), v5i_set32(1 << 21));
+    normal = v5i_sub(v5i_shl(e, 23), v5i_set32(1 << 23));
 
-    return v5f_from_bits(v5i_less(e, v5i_add(one, one), small, normal));
+    return v5f_from_bits(v5i_max(small, normal));
 }
 
 

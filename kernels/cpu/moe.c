@@ -29,6 +29,16 @@
 
 #define K_MOE_ROUTE 32  /* rows that one piece of phase 2 takes, at most */
 #define K_MOE_SUM   256 /* columns of a piece of phase 5 for few rows */
+#define K_MOE_MEET  (4 * K_MEET_WORK) /* floats that one thread sums for all */
+
+
+/* Phase 5. */
+typedef struct {
+    k_exec_t     *e;
+    const k_op_t *op;
+    const float  *gates;
+    uint32_t      rows;
+} k_moe_sum_t;
 
 
 static void k_moe_router(k_exec_t *e, const k_op_t *op, k_product_t *p,
@@ -37,27 +47,28 @@ static void k_moe_choose(k_exec_t *e, const k_op_t *op, uint32_t row,
                          uint32_t *ids, float *gates);
 static void k_moe_gates(const k_op_t *op, const float *r, const uint32_t *ids,
                         float *gates);
+static void k_moe_up(k_exec_t *e, const k_op_t *op, const k_act_t *act,
+                     k_moe_own_t *o, uint32_t block, uint32_t n0, uint32_t n1);
 static void k_moe_sort(const k_op_t *op, const uint32_t *ids, uint32_t n,
                        k_moe_own_t *o);
-static uint32_t k_moe_block(uint32_t n);
 static uint32_t k_moe_width(const k_exec_t *e, uint32_t blocks, uint32_t slots,
                             uint32_t outputs, uint32_t cols);
-static void     k_moe_up(k_exec_t *e, const k_op_t *op, const k_act_t *act,
-                         k_moe_own_t *o, uint32_t block, uint32_t n0, uint32_t n1);
 static void k_moe_gather(const k_op_t *op, const k_act_t *act, k_moe_own_t *o,
                          const k_moe_block_t *b);
 static void k_moe_down(k_exec_t *e, const k_op_t *op, k_moe_own_t *o,
                        uint32_t block, uint32_t n0, uint32_t n1);
-static void k_moe_sum(k_exec_t *e, const k_op_t *op, const k_moe_own_t *o,
-                      const float *gates, uint32_t row, float *sum, uint32_t n0,
-                      uint32_t n1);
+static void k_moe_sum_all(void *arg, uint32_t thread);
+static void k_moe_sum(const k_moe_sum_t *all, uint32_t row, uint32_t n0,
+                      uint32_t n1, uint32_t thread);
 static const float *k_moe_bias(const k_weight_t *w, uint32_t expert);
+static uint32_t     k_moe_block(uint32_t n);
 
 
-void
+int
 k_op_moe(k_exec_t *e, const k_op_t *op, uint32_t rows, uint32_t thread)
 {
     float       *gates;
+    k_moe_sum_t  all;
     uint32_t     i, n, d, per, width, slots, *ids;
     k_product_t  p;
     k_moe_own_t *o;
@@ -105,6 +116,16 @@ k_op_moe(k_exec_t *e, const k_op_t *op, uint32_t rows, uint32_t thread)
         k_moe_down(e, op, o, i / per, n, d - n < width ? d : n + width);
     }
 
+    all.e = e;
+    all.op = op;
+    all.gates = gates;
+    all.rows = rows;
+
+    if ((uint64_t) slots * d <= K_MOE_MEET) {
+        k_pool_meet(e->pool, k_moe_sum_all, &all, thread);
+        return 1;
+    }
+
     k_pool_barrier(e->pool);
 
     /* A norm needs the row; else few rows are cut. */
@@ -113,9 +134,10 @@ k_op_moe(k_exec_t *e, const k_op_t *op, uint32_t rows, uint32_t thread)
 
     for (i = k_pool_next(e->pool); i < rows * per; i = k_pool_next(e->pool)) {
         n = i % per * width;
-        k_moe_sum(e, op, o, gates, i / per, e->scratch[thread].norm, n,
-                  d - n < width ? d : n + width);
+        k_moe_sum(&all, i / per, n, d - n < width ? d : n + width, thread);
     }
+
+    return 0;
 }
 
 
@@ -407,30 +429,51 @@ k_moe_down(k_exec_t *e, const k_op_t *op, k_moe_own_t *o, uint32_t block,
 }
 
 
+static void
+k_moe_sum_all(void *arg, uint32_t thread)
+{
+    uint32_t     i;
+    k_moe_sum_t *all;
+
+    all = arg;
+
+    for (i = 0; i < all->rows; i++) {
+        k_moe_sum(all, i, 0, all->e->prog.n_embd, thread);
+    }
+}
+
+
 /* X += scale * post_norm(sum of gate * y): columns [n0, n1) of a row. */
 static void
-k_moe_sum(k_exec_t *e, const k_op_t *op, const k_moe_own_t *o,
-          const float *gates, uint32_t row, float *sum, uint32_t n0,
-          uint32_t n1)
+k_moe_sum(const k_moe_sum_t *all, uint32_t row, uint32_t n0, uint32_t n1,
+          uint32_t thread)
 {
-    float   *x;
-    size_t   slot;
-    uint32_t i;
+    float          *x, *y, *sum;
+    size_t          slot;
+    uint32_t        i, d;
+    k_exec_t       *e;
+    const k_op_t   *op;
+    const uint32_t *places;
+
+    e = all->e;
+    op = all->op;
+    d = e->prog.n_embd;
+    sum = e->scratch[thread].norm;
+    places = e->scratch[thread].moe.places;
 
     memset(sum, 0, (n1 - n0) * sizeof(float));
 
     for (i = 0; i < op->n_used; i++) {
         slot = (size_t) row * op->n_used + i;
-        e->simd->mad(sum,
-                     e->moe.y + (size_t) o->places[slot] * e->prog.n_embd + n0,
-                     gates[slot], n1 - n0);
+        y = e->moe.y + (size_t) places[slot] * d + n0;
+        e->simd->mad(sum, y, all->gates[slot], n1 - n0);
     }
 
     if (op->post_norm != NULL) {
         e->simd->norm(sum, sum, op->post_norm->vector, n1 - n0, op->eps);
     }
 
-    x = e->x + (size_t) row * e->prog.n_embd + n0;
+    x = e->x + (size_t) row * d + n0;
     e->simd->mad(x, sum, op->scale, n1 - n0);
 }
 

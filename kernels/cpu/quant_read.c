@@ -43,6 +43,7 @@
 
 static uint16_t k_half(const uint8_t *p);
 static void     k_unit_32(const k_format_t *f, const uint8_t *src, k_unit_t *u);
+static uint64_t k_eight(const uint8_t *p, uint32_t right, uint64_t mask);
 static void     k_unit_nibbles(const uint8_t *qs, k_unit_t *u);
 static void     k_unit_bit4(const uint8_t *qh, k_unit_t *u);
 static void     k_unit_crumbs(const uint8_t *q, uint32_t b, k_unit_t *u);
@@ -141,27 +142,48 @@ k_unit_32(const k_format_t *f, const uint8_t *src, k_unit_t *u)
 }
 
 
-static void
-k_unit_nibbles(const uint8_t *qs, k_unit_t *u)
-{
-    uint32_t i;
+/* Eight bytes at once, shifted right within each and masked. */
 
-    for (i = 0; i < 16; i++) {
-        u->v[i] = qs[i] & 15;
-        u->v[i + 16] = qs[i] >> 4;
-    }
+static uint64_t
+k_eight(const uint8_t *p, uint32_t right, uint64_t mask)
+{
+    uint64_t v;
+
+    memcpy(&v, p, 8);
+
+    return v >> right & mask * 0x0101010101010101u;
 }
 
 
 static void
+k_unit_nibbles(const uint8_t *qs, k_unit_t *u)
+{
+    uint32_t i;
+    uint64_t v[2];
+
+    for (i = 0; i < 16; i += 8) {
+        v[0] = k_eight(qs + i, 0, 15);
+        v[1] = k_eight(qs + i, 4, 15);
+        memcpy(u->v + i, &v[0], 8);
+        memcpy(u->v + 16 + i, &v[1], 8);
+    }
+}
+
+
+/* Bit i of qh is bit 4 of element i. */
+
+static void
 k_unit_bit4(const uint8_t *qh, k_unit_t *u)
 {
-    uint32_t i, high;
+    uint32_t i;
+    uint64_t v;
 
-    high = k_half(qh) | (uint32_t) k_half(qh + 2) << 16;
-
-    for (i = 0; i < 32; i++) {
-        u->v[i] |= (uint8_t) ((high >> i & 1) << 4);
+    for (i = 0; i < 4; i++) {
+        /* byte j keeps bit j, which then carries into its top */
+        v = qh[i] * 0x0101010101010101u & 0x8040201008040201u;
+        v = (v + 0x7f7f7f7f7f7f7f7fu) >> 3 & 0x1010101010101010u;
+        v |= k_eight(u->v + i * 8, 0, 255);
+        memcpy(u->v + i * 8, &v, 8);
     }
 }
 
@@ -172,11 +194,13 @@ static void
 k_unit_crumbs(const uint8_t *q, uint32_t b, k_unit_t *u)
 {
     uint32_t i;
+    uint64_t v;
 
     q += b / 4 * 32;
 
-    for (i = 0; i < 32; i++) {
-        u->v[i] = q[i] >> b % 4 * 2 & 3;
+    for (i = 0; i < 32; i += 8) {
+        v = k_eight(q + i, b % 4 * 2, 3);
+        memcpy(u->v + i, &v, 8);
     }
 }
 
@@ -196,6 +220,7 @@ static void
 k_unit_q3_k(const uint8_t *src, uint32_t b, k_unit_t *u)
 {
     uint32_t       i, j;
+    uint64_t       v;
     const uint8_t *s;
 
     u->d = k_half(src + 108);
@@ -210,8 +235,9 @@ k_unit_q3_k(const uint8_t *src, uint32_t b, k_unit_t *u)
 
     k_unit_crumbs(src + 32, b, u);
 
-    for (i = 0; i < 32; i++) {
-        u->v[i] |= (uint8_t) ((src[i] >> b & 1) << 2);
+    for (i = 0; i < 32; i += 8) {
+        v = k_eight(u->v + i, 0, 3) | k_eight(src + i, b, 1) << 2;
+        memcpy(u->v + i, &v, 8);
     }
 }
 
@@ -249,15 +275,14 @@ static void
 k_unit_q45_k(const uint8_t *q, const uint8_t *high, uint32_t b, k_unit_t *u)
 {
     uint32_t i;
+    uint64_t v;
 
     q += b / 2 * 32;
 
-    for (i = 0; i < 32; i++) {
-        u->v[i] = q[i] >> b % 2 * 4 & 15;
-    }
-
-    for (i = 0; high && i < 32; i++) {
-        u->v[i] |= (uint8_t) ((high[i] >> b & 1) << 4);
+    for (i = 0; i < 32; i += 8) {
+        v = k_eight(q + i, b % 2 * 4, 15);
+        v |= high ? k_eight(high + i, b, 1) << 4 : 0;
+        memcpy(u->v + i, &v, 8);
     }
 }
 
@@ -266,15 +291,16 @@ static void
 k_unit_q6_k(const uint8_t *src, uint32_t b, k_unit_t *u)
 {
     uint32_t       i, c;
+    uint64_t       v;
     const uint8_t *low, *high;
 
     c = b % 4;
     low = src + 64 * (b / 4) + 32 * (c % 2);
     high = src + 128 + 32 * (b / 4);
 
-    for (i = 0; i < 32; i++) {
-        u->v[i] = (uint8_t) ((low[i] >> c / 2 * 4 & 15)
-                             | (high[i] >> 2 * c & 3) << 4);
+    for (i = 0; i < 32; i += 8) {
+        v = k_eight(low + i, c / 2 * 4, 15) | k_eight(high + i, 2 * c, 3) << 4;
+        memcpy(u->v + i, &v, 8);
     }
 
     u->d = k_half(src + 208);

@@ -19,15 +19,24 @@
 #include "kernels/cpu/product.h"
 
 
+/* What one thread needs to do a phase's work for all. */
+typedef struct {
+    k_exec_t     *e;
+    const k_op_t *op;
+    uint32_t      rows;
+} k_meet_t;
+
+
 static int  k_step_check(const k_exec_t *e, const k_batch_t *b);
 static void k_step_run(void *arg, uint32_t thread);
 static void k_op_embed(k_exec_t *e, const k_op_t *op);
 static void k_embed_rope(k_exec_t *e, const k_rope_table_t *r, uint32_t row,
                          uint32_t pos);
-static void k_op_qkv(k_exec_t *e, const k_op_t *op, uint32_t i,
-                     uint32_t thread);
-static void k_op_residual(k_exec_t *e, const k_op_t *op, uint32_t rows,
-                          const float *in, uint32_t cols, uint32_t thread);
+static int k_op_qkv(k_exec_t *e, const k_op_t *op, uint32_t i, uint32_t thread);
+static int k_op_residual(k_exec_t *e, const k_op_t *op, uint32_t rows,
+                         const float *in, uint32_t cols, uint32_t thread);
+static void k_post_norm_all(void *arg, uint32_t thread);
+static void k_post_norm(k_exec_t *e, const k_op_t *op, uint32_t row);
 static void k_op_gate_up(k_exec_t *e, const k_op_t *op, uint32_t rows,
                          uint32_t thread);
 static void k_op_logits(k_exec_t *e, const k_op_t *op, int cut,
@@ -123,6 +132,7 @@ k_step_check(const k_exec_t *e, const k_batch_t *b)
 static void
 k_step_run(void *arg, uint32_t thread)
 {
+    int           met; /* the operation ended with a barrier */
     uint32_t      i, rows;
     k_exec_t     *e;
     const k_op_t *op;
@@ -132,6 +142,7 @@ k_step_run(void *arg, uint32_t thread)
     for (i = 0; i < e->prog.n_ops; i++) {
         op = &e->prog.ops[i];
         rows = i > e->cut ? e->batch->n_logits : e->batch->n_rows;
+        met = 0;
 
         if (i >= e->cut && e->batch->n_logits == 0) {
             return;
@@ -144,18 +155,18 @@ k_step_run(void *arg, uint32_t thread)
             break;
 
         case K_OP_QKV:
-            k_op_qkv(e, op, i, thread);
+            met = k_op_qkv(e, op, i, thread);
             break;
 
         case K_OP_ATTN:
             if (i == e->cut && thread == 0) {
                 k_compact(e);
             }
-            k_op_attn(e, op, thread, i == e->cut);
+            met = k_op_attn(e, op, thread, i == e->cut);
             break;
 
         case K_OP_OUT:
-            k_op_residual(e, op, rows, e->a, e->q_dim, thread);
+            met = k_op_residual(e, op, rows, e->a, e->q_dim, thread);
             break;
 
         case K_OP_GATE_UP:
@@ -163,11 +174,11 @@ k_step_run(void *arg, uint32_t thread)
             break;
 
         case K_OP_DOWN:
-            k_op_residual(e, op, rows, e->h, e->prog.n_ff, thread);
+            met = k_op_residual(e, op, rows, e->h, e->prog.n_ff, thread);
             break;
 
         case K_OP_MOE:
-            k_op_moe(e, op, rows, thread);
+            met = k_op_moe(e, op, rows, thread);
             break;
 
         case K_OP_LOGITS:
@@ -177,7 +188,9 @@ k_step_run(void *arg, uint32_t thread)
             break;
         }
 
-        k_pool_barrier(e->pool);
+        if (!met) {
+            k_pool_barrier(e->pool);
+        }
     }
 }
 
@@ -251,7 +264,7 @@ k_embed_rope(k_exec_t *e, const k_rope_table_t *r, uint32_t row, uint32_t pos)
 }
 
 
-static void
+static int
 k_op_qkv(k_exec_t *e, const k_op_t *op, uint32_t i, uint32_t thread)
 {
     float          *rope;
@@ -271,21 +284,20 @@ k_op_qkv(k_exec_t *e, const k_op_t *op, uint32_t i, uint32_t thread)
     while (k_piece_next(e, &p, &part, &m0, &m1, &n0, &n1)) {
         k_product_piece(&p, part, m0, m1, n0, n1);
     }
-    k_pool_barrier(e->pool);
 
     rope = op->rope == K_ROPE_NONE ? NULL : e->ropes[e->op_rope[i]].table;
-    k_op_rope_kv(e, op, thread, rope);
+    return k_op_rope_kv(e, op, thread, rope);
 }
 
 
 /* X += scale * post_norm(w in + bias): OUT and DOWN. */
-static void
+static int
 k_op_residual(k_exec_t *e, const k_op_t *op, uint32_t rows, const float *in,
               uint32_t cols, uint32_t thread)
 {
     int             direct;
-    float          *u;
     size_t          at;
+    k_meet_t        all;
     uint32_t        i, m, m0, m1, n0, n1, n;
     k_product_t     p;
     const k_part_t *part;
@@ -310,16 +322,53 @@ k_op_residual(k_exec_t *e, const k_op_t *op, uint32_t rows, const float *in,
     }
 
     if (op->post_norm == NULL) {
-        return;
+        return 0;
+    }
+
+    all.e = e;
+    all.op = op;
+    all.rows = rows;
+
+    if ((uint64_t) rows * n <= K_MEET_WORK) {
+        k_pool_meet(e->pool, k_post_norm_all, &all, thread);
+        return 1;
     }
 
     k_pool_barrier(e->pool);
 
     for (i = k_pool_next(e->pool); i < rows; i = k_pool_next(e->pool)) {
-        u = e->u + (size_t) i * n;
-        e->simd->norm(u, u, op->post_norm->vector, n, op->eps);
-        e->simd->mad(e->x + (size_t) i * n, u, op->scale, n);
+        k_post_norm(e, op, i);
     }
+
+    return 0;
+}
+
+
+static void
+k_post_norm_all(void *arg, uint32_t thread)
+{
+    uint32_t  i;
+    k_meet_t *all;
+
+    all = arg;
+
+    for (i = 0; i < all->rows; i++) {
+        k_post_norm(all->e, all->op, i);
+    }
+}
+
+
+static void
+k_post_norm(k_exec_t *e, const k_op_t *op, uint32_t row)
+{
+    float   *u;
+    uint32_t n;
+
+    n = e->prog.n_embd;
+    u = e->u + (size_t) row * n;
+
+    e->simd->norm(u, u, op->post_norm->vector, n, op->eps);
+    e->simd->mad(e->x + (size_t) row * n, u, op->scale, n);
 }
 
 

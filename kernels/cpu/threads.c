@@ -174,24 +174,33 @@ k_pool_run(k_pool_t *p, k_pool_fn_t fn, void *arg)
 void
 k_pool_barrier(k_pool_t *p)
 {
-    uint32_t phase;
+    k_pool_meet(p, NULL, NULL, 0);
+}
 
-    if (p->n == 1) {
-        atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-        return;
-    }
+
+void
+k_pool_meet(k_pool_t *p, k_pool_fn_t fn, void *arg, uint32_t thread)
+{
+    uint32_t phase;
 
     phase = atomic_load_explicit(&p->phase, memory_order_relaxed);
 
-    if (atomic_fetch_add(&p->arrived, 1) + 1 == p->n) {
-        atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-        atomic_store(&p->phase, phase + 1);
-        k_wake(&p->phase, &p->phase_sleepers);
+    if (p->n > 1 && atomic_fetch_add(&p->arrived, 1) + 1 != p->n) {
+        k_wait(&p->phase, phase, &p->phase_sleepers, K_SPIN_NS);
         return;
     }
 
-    k_wait(&p->phase, phase, &p->phase_sleepers, K_SPIN_NS);
+    if (fn != NULL) {
+        fn(arg, thread);
+    }
+
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+
+    if (p->n > 1) {
+        atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
+        atomic_store(&p->phase, phase + 1);
+        k_wake(&p->phase, &p->phase_sleepers);
+    }
 }
 
 

@@ -4,6 +4,9 @@
  *     k_pool_run(pool, fn, arg)     fn(arg, 0) here, fn(arg, 1..n-1) in the
  *                                   workers; returns when all are done
  *     k_pool_barrier(pool)          inside fn: all have arrived
+ *     k_pool_meet(pool, fn, arg, i) a barrier; the last to arrive calls
+ *                                   fn(arg, i) first, i being its number:
+ *                                   for what is too small to be shared
  *     k_pool_next(pool)             inside fn: 0, 1, 2, ... each number once,
  *                                   from 0 again after every barrier
  *
@@ -34,6 +37,7 @@ void k_pool_destroy(k_pool_t *pool);
 uint32_t k_pool_size(const k_pool_t *pool);
 void     k_pool_run(k_pool_t *pool, k_pool_fn_t fn, void *arg);
 void     k_pool_barrier(k_pool_t *pool);
+void k_pool_meet(k_pool_t *pool, k_pool_fn_t fn, void *arg, uint32_t thread);
 uint32_t k_pool_next(k_pool_t *pool);
 
 /*

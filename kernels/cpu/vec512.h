@@ -152,11 +152,11 @@ v5i_sub(v5i a, v5i b)
 }
 
 
-/* c where a < b, d elsewhere. */
+/* Signed. */
 k_v5 v5i
-v5i_less(v5i a, v5i b, v5i c, v5i d)
+v5i_max(v5i a, v5i b)
 {
-    return _mm512_mask_blend_epi32(_mm512_cmplt_epi32_mask(a, b), d, c);
+    return _mm512_max_epi32(a, b);
 }
 
 
@@ -272,7 +272,7 @@ typedef struct {
     float v[16];
 } v5f;
 
-#define v5i_keep(a) (void) (a)
+#define v5i_keep(a) ((void) (a))
 
 #define k_v5_each(i) for (int i = 0; i < 16; i++)
 
@@ -460,11 +460,11 @@ v5i_sub(v5i a, v5i b)
 
 
 k_v5 v5i
-v5i_less(v5i a, v5i b, v5i c, v5i d)
+v5i_max(v5i a, v5i b)
 {
-    k_v5_each(i) d.v[i] = (int32_t) a.v[i] < (int32_t) b.v[i] ? c.v[i] : d.v[i];
+    k_v5_each(i) a.v[i] = (int32_t) a.v[i] > (int32_t) b.v[i] ? a.v[i] : b.v[i];
 
-    return d;
+    return a;
 }
 
 

@@ -99,17 +99,17 @@ t_put16(uint8_t *p, uint16_t v)
 }
 
 
-/* One row of K elements: random bytes, with scales of a sane size. */
+/* One row: bytes `fill`, or random if negative; with scales of a sane size. */
 
 static void
-t_weights(const t_type_t *t, uint8_t *p, uint32_t cols)
+t_weights_of(const t_type_t *t, uint8_t *p, uint32_t cols, int fill)
 {
     float    v;
     uint32_t i, j;
 
     for (i = 0; i < cols / t->block; i++, p += t->bytes) {
         for (j = 0; j < t->bytes; j++) {
-            p[j] = (uint8_t) t_random();
+            p[j] = (uint8_t) (fill < 0 ? t_random() : (uint32_t) fill);
         }
 
         v = 0.01f + (float) (t_random() & 255) / 4096.0f;
@@ -156,6 +156,13 @@ t_weights(const t_type_t *t, uint8_t *p, uint32_t cols)
             break;
         }
     }
+}
+
+
+static void
+t_weights(const t_type_t *t, uint8_t *p, uint32_t cols)
+{
+    t_weights_of(t, p, cols, -1);
 }
 
 

@@ -10,6 +10,8 @@
  *   - every other kernel equals the scalar one bit for bit, for any number of
  *     rows, slices of rows and of outputs, both modes, and writes nothing
  *     outside its slice;
+ *   - the same with the largest integers everywhere, where sums in 16 bits
+ *     could overflow;
  *   - bytes that make no sense (scales that are NaN or infinite), and x that
  *     is not finite, do no harm beyond their own outputs.
  *
@@ -408,6 +410,59 @@ t_nonsense(const t_type_t *t, const t_isa_t *isa)
 }
 
 
+/* The largest integers on both sides, where 16 bits could overflow. */
+
+static void
+t_extremes(const t_type_t *t, const t_isa_t *isa)
+{
+    static const uint8_t fills[] = {0x00, 0xff, 0x7f, 0x80, 0x81, 0x88, 0x77};
+
+    int        good;
+    float     *x, *want;
+    size_t     row;
+    uint8_t   *src;
+    uint32_t   i, f, m, rows, cols;
+    t_act_t    a;
+    k_matrix_t w;
+
+    cols = 256;
+    rows = 35;
+    m = 14;
+    good = 1;
+    row = (size_t) cols / t->block * t->bytes;
+    src = t_alloc(rows * row);
+    x = t_alloc(m * cols * sizeof(float));
+
+    /* rows 0 and 1 of one sign, the others of both */
+    for (i = 0; i < m * cols; i++) {
+        x[i] = i / cols == 0 || (i / cols > 1 && t_random() % 2) ? 1 : -1;
+    }
+
+    for (f = 0; f < sizeof(fills); f++) {
+        for (i = 0; i < rows; i++) {
+            t_weights_of(t, src + i * row, cols, fills[f]);
+        }
+
+        t_pack(&w, t, isa, rows, cols, src);
+        want = t_reference(t, src, rows, cols, K_ACT_INT8, x, m);
+
+        for (i = 1; i <= m; i += 13) {
+            t_act(&a, K_ACT_INT8, isa->isa, x, i, cols, cols);
+            good = good && t_compare(&w, &a.a, want, rows);
+            free(a.mem);
+        }
+
+        free(want);
+        free(w.data);
+    }
+
+    ok(good, "%s %s: the largest sums", t->name, isa->name);
+
+    free(src);
+    free(x);
+}
+
+
 /* Residual and bias. */
 
 static void
@@ -620,6 +675,7 @@ main(void)
             t_compact(&t_types[i], &isas[j]);
             t_shapes(&t_types[i], &isas[j]);
             t_nonsense(&t_types[i], &isas[j]);
+            t_extremes(&t_types[i], &isas[j]);
             t_epilogue(&t_types[i], &isas[j]);
         }
     }

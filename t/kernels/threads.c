@@ -25,12 +25,16 @@ typedef struct {
     uint32_t  n;
     uint32_t  plain[64]; /* no atomics: barriers must order these */
     uint32_t  dealt[64];
+    uint32_t  sum; /* by whoever met the others last */
+    uint32_t  met; /* his number */
+    uint32_t  meets;
     uint32_t  bad;
 } shared_t;
 
 
 static void  test_pool(uint32_t n);
 static void  pool_body(void *arg, uint32_t thread);
+static void  pool_alone(void *arg, uint32_t thread);
 static void  test_idle(void);
 static void  test_nice(void);
 static void  test_cores(void);
@@ -75,6 +79,7 @@ test_pool(uint32_t n)
     }
     is_int(bad, 0, "every number is dealt once a phase");
     is_int(s->bad, 0, "what is written before a barrier is seen after it");
+    is_int(s->meets, 20 * ROUNDS, "one does what is for one");
 
     k_pool_destroy(s->pool);
     free(s);
@@ -105,7 +110,30 @@ pool_body(void *arg, uint32_t thread)
         if (sum != want) {
             __atomic_add_fetch(&s->bad, 1, __ATOMIC_RELAXED);
         }
+
+        /* What the last one does sees all, is done once, and is seen. */
+        s->plain[thread] = thread + 1;
+        k_pool_meet(s->pool, pool_alone, s, thread);
+        if (s->sum != s->n * (s->n + 1) / 2 || s->met >= s->n) {
+            __atomic_add_fetch(&s->bad, 1, __ATOMIC_RELAXED);
+        }
         k_pool_barrier(s->pool);
+    }
+}
+
+
+static void
+pool_alone(void *arg, uint32_t thread)
+{
+    shared_t *s;
+    uint32_t  k;
+
+    s = arg;
+    s->met = thread;
+    s->meets++;
+    s->sum = 0;
+    for (k = 0; k < s->n; k++) {
+        s->sum += s->plain[k];
     }
 }
 
@@ -251,7 +279,7 @@ test_loader(void)
     k_batch_seq_t seq;
 
     static const toy_conf_t conf = {
-        64,           2,         6, 2, 32, 96, 100, 32, 0, K_Q8_0,
+        64,           2,         6, 2, 32, 96, 100, 32, 0,        K_Q8_0,
         K_ROPE_PAIRS, K_FN_SILU, 0, 0, 0,  0,  0,   1,  .seed = 9};
 
     memset(&c, 0, sizeof(c));

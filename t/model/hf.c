@@ -592,6 +592,7 @@ test_refused(void)
     } bad[] = {
         {"llama", "architectures", "[\"FooForCausalLM\"]", -ENOTSUP,
          "FooForCausalLM"},
+        {"llama", "architectures", "[\"a\\n\\u001bb\"]", -ENOTSUP, "a??b"},
         {"llama", "architectures", NULL, -EINVAL, "architectures"},
         {"llama", "hidden_act", "\"relu2\"", -ENOTSUP, "relu2"},
         {"gemma2", "hidden_activation", "\"silu\"", -ENOTSUP, "silu"},

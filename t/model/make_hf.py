@@ -12,7 +12,9 @@ Run after make_families.py: they are the first layer of its models.
                      blocks do not divide the matrices
     compressed       the same by channels, as compressed-tensors names it
     sharded          three shards with an index; biases; tied
+    qwen3moe-fp8     an expert's matrices in FP8 by blocks
     qwen3moe-fused   the experts' matrices stacked, F16
+    qwen3moe-fused-fp8   the same in FP8, a block has gates and ups
     gpt-oss-bf16     the experts' matrices stacked, turned, gate and up in turn
     gemma3-images    a model of texts and images
 
@@ -207,6 +209,39 @@ def fused():
     save('qwen3moe-fused', conf, [state], want)
 
 
+def moe_fp8(stacked):
+    """Experts in FP8, blocks of 24 x 40, alone or stacked."""
+    conf, state = source('qwen3moe')
+    conf['quantization_config'] = {'quant_method': 'fp8',
+                                   'weight_block_size': [24, 40]}
+    conf['tie_word_embeddings'] = True
+    p = LAYER + 'mlp.experts.'
+    tensors = {k: v for k, v in state.items()
+               if 'experts' not in k and 'lm_head' not in k}
+    want = {name_of(k): told(v, name_of(k)) for k, v in tensors.items()}
+    back = {}
+    for part in ('gate_up', 'down') if stacked else ('gate', 'up', 'down'):
+        all_q, all_s, all_b = [], [], []
+        for e in range(4):
+            w = torch.cat([state[f'{p}{e}.{x}_proj.weight']
+                           for x in part.split('_')])
+            q, scale, b = quantised(w, 24, 40)
+            all_q.append(q), all_s.append(scale), all_b.append(b)
+            if not stacked:
+                tensors[f'{p}{e}.{part}_proj.weight'] = q
+                tensors[f'{p}{e}.{part}_proj.weight_scale_inv'] = scale
+        if stacked:
+            tensors[f'{p}{part}_proj'] = torch.stack(all_q)
+            tensors[f'{p}{part}_proj_scale_inv'] = torch.stack(all_s)
+        back[part] = torch.stack(all_b)
+    if stacked:
+        back['gate'], back['up'] = back.pop('gate_up').chunk(2, 1)
+    for part, b in back.items():
+        want[f'blk.0.ffn_{part}_exps.weight'] = b
+    save('qwen3moe-fused-fp8' if stacked else 'qwen3moe-fp8', conf, [tensors],
+         want)
+
+
 def gpt_oss():
     conf, state = source('gpt-oss')
     del conf['quantization_config']
@@ -310,6 +345,8 @@ def main():
         1, 0, '_scale', lambda s: s)
     sharded()
     fused()
+    moe_fp8(False)
+    moe_fp8(True)
     gpt_oss()
     images()
     (OUT / 'expected.json').write_text(json.dumps(expected, indent=1) + '\n')

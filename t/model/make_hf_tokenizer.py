@@ -6,11 +6,12 @@ in which families publish their tokenizers, and cases.json: what the packages
     pip install tokenizers sentencepiece
     t/model/make_hf_tokenizer.py [REAL.model ...]
 
-Vocabularies are trained on the texts below; how text is cut, normalised and
-finished is as the families' own files have it. Files given as arguments
-(SentencePiece models of any size) are compared only, nothing is kept of
-them: their cases go to real.json beside them, which the test takes as its
-argument.
+Vocabularies are trained on the texts below (ties differ from run to run);
+how text is cut, normalised and finished is as the families' own files have
+it. Files given as arguments
+(SentencePiece models of any size, named tokenizer.model) are compared only,
+nothing is kept of them: their cases go to cases.json beside them; the test
+takes their folder as its argument.
 
 cases.json:
     texts    for all folders
@@ -20,10 +21,10 @@ cases.json:
              (ids of "Hi there" with what the tokenizer adds)
 """
 
+import io
 import json
 import pathlib
 import sys
-import tempfile
 
 import sentencepiece
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models,
@@ -217,18 +218,16 @@ def spm_folder(name, normalizer, pre, added=(), gemma=False, pairs=True,
 
 def sp_folder(name, **more):
     """tokenizer.model, trained."""
-    with tempfile.TemporaryDirectory() as tmp:
-        corpus = pathlib.Path(tmp) / 'corpus.txt'
-        corpus.write_text(CORPUS)
-        args = dict(input=str(corpus), model_prefix=tmp + '/m', vocab_size=600,
-                    model_type='bpe', byte_fallback=True, split_digits=True,
-                    allow_whitespace_only_pieces=True,
-                    normalization_rule_name='identity',
-                    remove_extra_whitespaces=False, character_coverage=0.98,
-                    minloglevel=2)
-        args.update(more)
-        sentencepiece.SentencePieceTrainer.train(**args)
-        data = (pathlib.Path(tmp) / 'm.model').read_bytes()
+    out = io.BytesIO()
+    args = dict(vocab_size=600, model_type='bpe', byte_fallback=True,
+                split_digits=True, allow_whitespace_only_pieces=True,
+                normalization_rule_name='identity',
+                remove_extra_whitespaces=False, character_coverage=0.98,
+                minloglevel=2)
+    args.update(more)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(CORPUS.split('\n')), model_writer=out, **args)
+    data = out.getvalue()
     (HERE / name).mkdir(exist_ok=True)
     (HERE / name / 'tokenizer.model').write_bytes(data)
     return sentencepiece.SentencePieceProcessor(model_proto=data)
@@ -397,7 +396,10 @@ def byte_level_folders(cases):
         [split(cased('', r'\p{N}')), byte_level()]), ignore=True,
         added=[special('<s>'), special('</s>'), special('[INST]'),
                special('[/INST]')], bos='<s>')
-    cases.json('tekken', tok, {T + 'add_bos_token': True},
+    write('tekken', 'config.json', {'bos_token_id': 1, 'eos_token_id': 2})
+    cases.json('tekken', tok, {T + 'add_bos_token': True,
+                               T + 'bos_token_id': tok.token_to_id('<s>'),
+                               T + 'eos_token_id': 2},
                ['<s>[INST]Hi[/INST]there</s>'])
 
 

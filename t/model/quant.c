@@ -28,8 +28,9 @@
 #define TOKENS 24
 #define LAYERS 8
 
-static const uint32_t types[] = {GGML_Q8_0, GGML_Q4_0, GGML_Q4_1, GGML_Q5_0,
-                                 GGML_Q5_1, GGML_Q4_K, GGML_Q5_K, GGML_Q6_K};
+static const uint32_t types[] = {GGML_Q8_0,   GGML_Q4_0, GGML_Q4_1, GGML_Q5_0,
+                                 GGML_Q5_1,   GGML_Q4_K, GGML_Q5_K, GGML_Q6_K,
+                                 GGML_IQ4_NL, GGML_MXFP4};
 
 #define TYPES (sizeof(types) / sizeof(types[0]))
 
@@ -99,7 +100,18 @@ element(uint32_t type, const uint8_t *p, int i)
     float          s, m;
     int            v, b = i / 32, h = i / 128, c = i % 128 / 32;
 
+    static const int8_t nl[] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                1,    13,   25,  38,  53,  69,  89,  113};
+    static const float  mx[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+
     switch (type) {
+    case GGML_IQ4_NL:
+        return half(p) * (float) nl[p[2 + i % 16] >> i / 16 * 4 & 15];
+
+    case GGML_MXFP4:
+        v = p[1 + i % 16] >> i / 16 * 4 & 15;
+        return ldexpf(v & 8 ? -mx[v & 7] : mx[v & 7], p[0] - 127);
+
     case GGML_Q8_0:
         return half(p) * (float) (int8_t) p[2 + i];
 
@@ -180,7 +192,7 @@ test_golden(void)
         n++;
     }
 
-    is_int(n, 32, "all of quant.gold");
+    is_int(n, 40, "all of quant.gold");
 
     if (f) {
         fclose(f);
@@ -259,7 +271,7 @@ edge_fill(int kind, float *v)
 static void
 test_edges(void)
 {
-    static const float steps[] = {254, 15, 15, 31, 31, 15, 31, 63};
+    static const float steps[] = {254, 15, 15, 31, 31, 15, 31, 63, 9, 6};
     float              min, max, worst, bound;
     size_t             t;
     int                kind, i, bad;

@@ -32,7 +32,8 @@ sub near {
 is((run("$model --write $dir/f16.gguf"))[0], 0, 'a model');
 
 my %limit = (f32 => 0, bf16 => 0.02, q8_0 => 0.03, q6_k => 0.1, q5_k => 0.15, q5_1 => 0.25,
-    q5_0 => 0.25, q4_k => 0.3, q4_1 => 0.45, q4_0 => 0.5, copy => 0);
+    q5_0 => 0.25, q4_k => 0.3, q4_1 => 0.45, q4_0 => 0.5, iq4_nl => 0.4, mxfp4 => 0.6,
+    copy => 0);
 
 for my $type (sort keys %limit) {
     my ($rc, $out) = run("$tool --type $type --threads 3 $dir/f16.gguf $dir/$type.gguf");

@@ -103,6 +103,37 @@ for my $case (['outside', qr/Invalid cross|below|not permitted/i],
     is(chat_of('llama')->{status}, 200, '... the other goes on');
 }
 
+# Every family, as a folder and as the converter's file: the same weights to
+# the last bit, so the same probabilities. Those without a tokenizer get one.
+my @families = grep { -f "$families/$_.gguf" && -f "$families/$_/config.json" }
+    map { m{([^/]+)/config\.json$} } glob "$families/*/config.json";
+for my $name (grep { !/^(llama|qwen3)$/ } @families) {
+    folder("$families/llama", $name, 'tokenizer.json', 'tokenizer_config.json');
+    folder("$families/$name", $name);
+}
+for my $name (@families) {
+    copy("$families/$name.gguf", "$root/$name.gguf") or die $!;
+    $t->conf(model => model("$name-folder", $name) . model("$name-file", "$name.gguf"));
+    $t->reload;
+    ok((wait_for {; 2 == grep { (state()->{"$name-$_"}{state} || '') eq 'ready' } 'folder', 'file' } 30),
+        "$name: both are loaded") or diag(json(state()));
+    my @said = map {
+        my $r = $t->post('/v1/completions', json({ model => $_, prompt => [1 .. 40],
+            max_tokens => 8, temperature => 0, logprobs => 3, ignore_eos => JSON::PP::true }));
+        $r->{status} == 200 ? $r->{json}{choices}[0]{logprobs}{token_logprobs} : $r->{body};
+    } "$name-folder", "$name-file";
+    is(ref $said[0], 'ARRAY', "$name: it answers") or diag($said[0]);
+    if ($name eq 'llama') { # its factors of rope are computed twice
+        ok(!(grep { abs($said[0][$_] - $said[1][$_]) > 1e-4 } 0 .. 7), "$name: nearly the same");
+        next;
+    }
+    is_deeply($said[0], $said[1], "$name: the file's probabilities");
+}
+
+$t->conf(model => model('llama', 'llama', 'names default;'));
+$t->reload;
+ok((wait_for {; (state()->{llama}{state} || '') eq 'ready' } 30), 'back');
+
 # A file of the folder changed: loaded anew at the next reload.
 sub created {
     my ($m) = grep { $_->{id} eq 'llama' } @{ $t->get('/v1/models')->{json}{data} };
