@@ -30,7 +30,7 @@ TEST_SRC := $(wildcard t/*/*.c)
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
 
 .PHONY: all build engine module tests models run test test-asan test-tsan bench \
-        goldens install clean format format-check help
+        goldens models-table install clean format format-check help
 all: build
 
 help:
@@ -44,6 +44,7 @@ help:
 	@echo 'make bench         figures beside llama.cpp: build/bench.json'
 	@echo 'make install       PREFIX=/usr/local, DESTDIR='
 	@echo 'make format-check  the style; make format mends it'
+	@echo 'make models-table  the table of models in README.md, by tests and benches'
 	@echo 'make goldens       expected values anew (torch and the like)'
 	@echo 'make clean'
 	@echo 'Variables: NGINX_SRC=dir builds into that NGINX, see util/build-module'
@@ -97,6 +98,13 @@ bench:
 goldens:
 	@util/deps goldens
 	@util/goldens
+
+# Speeds need LLAMA_BIN=folder with llama-bench and llama-quantize.
+models-table:
+	@util/deps build fetch goldens
+	@$(MAKE) --no-print-directory -j$(shell nproc) build build/t/model/families \
+	    build/t/model/hf build/t/chat/template build/t/text/ids
+	@util/models-table
 
 FORMATTED = $(shell git ls-files '*.c' '*.h' '*.cu' '*.cuh')
 format:

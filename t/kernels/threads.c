@@ -24,6 +24,7 @@ typedef struct {
     k_pool_t *pool;
     uint32_t  n;
     uint32_t  plain[64]; /* no atomics: barriers must order these */
+    uint32_t  mine[64];
     uint32_t  dealt[64];
     uint32_t  sum; /* by whoever met the others last */
     uint32_t  met; /* his number */
@@ -112,7 +113,7 @@ pool_body(void *arg, uint32_t thread)
         }
 
         /* What the last one does sees all, is done once, and is seen. */
-        s->plain[thread] = thread + 1;
+        s->mine[thread] = thread + 1;
         k_pool_meet(s->pool, pool_alone, s, thread);
         if (s->sum != s->n * (s->n + 1) / 2 || s->met >= s->n) {
             __atomic_add_fetch(&s->bad, 1, __ATOMIC_RELAXED);
@@ -133,7 +134,7 @@ pool_alone(void *arg, uint32_t thread)
     s->meets++;
     s->sum = 0;
     for (k = 0; k < s->n; k++) {
-        s->sum += s->plain[k];
+        s->sum += s->mine[k];
     }
 }
 

@@ -91,4 +91,13 @@ my %have = map { $_ => 1 } $src =~ /ngx_string\("(llm_\w+)"\),\s*\n?\s*NGX_/g;
 my %said = map { $_ => 1 } $readme =~ /^### (llm_\w+)/gm;
 is_deeply([sort keys %said], [sort keys %have], 'directives');
 
+# The table of models has a row for every architecture, each tested and fast
+# somewhere (mistral and mixtral are GGUF's llama).
+my $arch = do { local (@ARGV, $/) = 'engine/model/arch.c'; <> };
+my %rows = map { $_ => 1 } $readme =~ /^\| `([\w-]+)` \|/gm;
+ok(delete $rows{$_}, "a row for $_") for 'mistral', 'mixtral', $arch =~ /\{\.name = "([\w-]+)"/g;
+is_deeply([keys %rows], [], 'and no other');
+unlike($readme, qr/^\| `[\w-]+` \| [^|]+ \| - \|/m, 'each with its logits');
+unlike($readme, qr/^\| `[\w-]+` .*\| - \|$/m, 'each measured');
+
 $t->done;
