@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,7 +38,8 @@
 #define GB_BURST       0.0001
 #define GB_PIECE       4000000     /* products, or bytes, of one call */
 #define GB_LARGE       (64u << 20) /* bytes: larger than the caches */
-#define GB_COLS        4096        /* of the matrices of --ratios */
+#define GB_PAGE        (2u << 20)
+#define GB_COLS        4096 /* of the matrices of --ratios */
 
 
 typedef struct {
@@ -327,9 +329,12 @@ gb_alloc(size_t size)
 {
     void *p;
 
-    if (posix_memalign(&p, K_ALIGN, size) != 0) {
+    if (posix_memalign(&p, GB_PAGE, size) != 0) {
         return NULL;
     }
+
+    /* all matrices alike, whatever the kernel has left of large pages */
+    (void) madvise(p, size, MADV_HUGEPAGE);
 
     memset(p, 0x3c, size); /* a number in every format, and no tiny one */
 
