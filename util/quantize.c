@@ -26,6 +26,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "engine/serve/vocab.h"
 #include "util/tool.h"
 
 #define QZ_THREADS  64
@@ -89,6 +90,7 @@ static void             qz_plan(qz_t *q);
 static uint32_t         qz_tensor_type(qz_t *q, const gguf_tensor_t *t);
 static int              qz_is_float(uint32_t type);
 static void             qz_head(qz_t *q);
+static void             qz_pre(qz_t *q);
 static int              qz_skip(const char *key, size_t len);
 static void             qz_open(qz_t *q, const void *head);
 static void             qz_run(qz_t *q);
@@ -359,6 +361,7 @@ qz_head(qz_t *q)
     ssize_t size;
 
     gguf_put_all(q->w, q->g, qz_skip);
+    qz_pre(q);
 
     if (q->conf.type->file_type != QZ_NO_FTYPE) {
         gguf_put_u32(q->w, "general.file_type", q->conf.type->file_type);
@@ -373,6 +376,39 @@ qz_head(qz_t *q)
     q->head = (uint64_t) size;
     qz_open(q, head);
     free(head);
+}
+
+
+/*
+ * How a folder's tokenizer.json cuts text, by the name that other programs
+ * know; what differs from the name's family stands beside it.
+ */
+
+static void
+qz_pre(qz_t *q)
+{
+    gguf_str_t  pre;
+    vocab_pre_t v;
+    char        err[256];
+
+    if (gguf_get_str(q->g, "tokenizer.ggml.pre", &pre) < 0 || pre.len < 5
+        || memcmp(pre.data, "json:", 5) != 0) {
+        return;
+    }
+
+    if (vocab_pre_read(pre, &v, err, sizeof(err)) < 0) {
+        tool_die(1, "%s: %s", q->conf.in, err);
+    }
+
+    /* Llama 3's own name says that words go before merges. */
+    if (!v.ignore_merges && v.name.len == 9
+        && memcmp(v.name.data, "llama-bpe", 9) == 0) {
+        v.name = (gguf_str_t){"smaug-bpe", 9};
+    }
+
+    gguf_put_str(q->w, "tokenizer.ggml.pre", v.name.data, v.name.len);
+    gguf_put_bool(q->w, "tokenizer.ggml.nfc", v.nfc == 1);
+    gguf_put_bool(q->w, "tokenizer.ggml.ignore_merges", v.ignore_merges == 1);
 }
 
 

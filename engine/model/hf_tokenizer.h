@@ -14,7 +14,9 @@
  *   tokenizer.ggml.pre      "json:" and compact JSON, keys sorted:
  *                           {"ignore_merges":, "normalizer":,
  *                           "pre_tokenizer":} of a byte-level tokenizer.json;
- *                           serve knows which name it stands for
+ *                           serve knows which name it stands for (and
+ *                           llm-quantize writes that name, with bools
+ *                           tokenizer.ggml.nfc and .ignore_merges)
  *   tokenizer.ggml.merges   of SentencePiece's kind ("llama") too where there
  *                           is a tokenizer.json: its merges are its truth
  *   tokenizer.ggml.space_prefix   string, with add_space_prefix: "each" (each

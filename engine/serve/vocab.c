@@ -211,6 +211,7 @@ vocab_read(const gguf_t *g, text_vocab_t *v, vocab_arrays_t *a, char *err,
 {
     vocab_pre_t pre;
     gguf_str_t  s;
+    bool        flag;
     int         rc;
 
     if (gguf_get_str(g, "tokenizer.ggml.model", &s) != 0) {
@@ -236,6 +237,14 @@ vocab_read(const gguf_t *g, text_vocab_t *v, vocab_arrays_t *a, char *err,
     v->pre = (text_str_t){pre.name.data, pre.name.len};
     v->nfc = pre.nfc;
     v->ignore_merges = pre.ignore_merges;
+
+    /* llm-quantize's, where a folder's tokenizer is not its family's. */
+    if (gguf_get_bool(g, "tokenizer.ggml.nfc", &flag) == 0) {
+        v->nfc = flag;
+    }
+    if (gguf_get_bool(g, "tokenizer.ggml.ignore_merges", &flag) == 0) {
+        v->ignore_merges = flag;
+    }
 
     LLM_TRY(vocab_read_spaces(g, v, err, err_size));
     LLM_TRY(vocab_read_arrays(g, v, a, err, err_size));

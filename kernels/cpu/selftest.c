@@ -39,9 +39,12 @@ k_selftest(k_isa_t isa)
     static const struct {
         k_type_t    type;
         const char *name;
-    } types[] = {{K_Q4_0, "q4_0"}, {K_Q4_1, "q4_1"}, {K_Q5_0, "q5_0"},
-                 {K_Q8_0, "q8_0"}, {K_Q4_K, "q4_k"}, {K_Q6_K, "q6_k"},
-                 {K_F16, "f16"},   {K_BF16, "bf16"}, {K_F32, "f32"}};
+    } types[] = {{K_Q4_0, "q4_0"},   {K_Q4_1, "q4_1"},     {K_Q5_0, "q5_0"},
+                 {K_Q5_1, "q5_1"},   {K_Q8_0, "q8_0"},     {K_Q2_K, "q2_k"},
+                 {K_Q3_K, "q3_k"},   {K_Q4_K, "q4_k"},     {K_Q5_K, "q5_k"},
+                 {K_Q6_K, "q6_k"},   {K_IQ4_NL, "iq4_nl"}, {K_IQ4_XS, "iq4_xs"},
+                 {K_MXFP4, "mxfp4"}, {K_F16, "f16"},       {K_BF16, "bf16"},
+                 {K_F32, "f32"}};
     const char *bad = NULL;
     uint32_t    i, seed = 1;
     k_st_t     *s;

@@ -62,6 +62,16 @@ like($plan, qr/^blk\.1\.attn_k\.weight .*-> Q8_0/mi, '--tensor-type');
 like($plan, qr/^blk\.3\.attn_k\.weight .*-> BF16/mi, '--tensor-type: the last that fits');
 like($plan, qr/^blk\.3\.attn_norm\.weight .*F32\s*$/mi, 'norms stay');
 
+# A folder's tokenizer gets the name that other programs know it by.
+
+for my $f (['llama', 'llama-bpe', 1], ['qwen3', 'qwen2', 0]) {
+    my ($name, $pre, $ignore) = @$f;
+    is((run("$tool --type copy t/model/families/$name $dir/$name.gguf"))[0], 0, "$name: a folder");
+    my $bytes = do { local (@ARGV, $/) = "$dir/$name.gguf"; <> };
+    like($bytes, qr/tokenizer\.ggml\.pre\x08\0\0\0.\0{7}\Q$pre\E\W/s, "$name: $pre");
+    like($bytes, qr/tokenizer\.ggml\.ignore_merges\x07\0\0\0\x0$ignore/, "$name: its merges");
+}
+
 # Refused.
 
 sub refused {
