@@ -12,7 +12,7 @@
 
 /* Limbs of nine digits of a divisor, and work on one division. */
 #define DECIMAL_LIMBS 128
-#define DECIMAL_WORK (1ull << 24)
+#define DECIMAL_WORK  (1ull << 24)
 
 #define LIMB_BASE 1000000000u
 

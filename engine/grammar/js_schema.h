@@ -98,7 +98,7 @@ typedef struct {
     js_node_t       **nodes; /* of a list or map, in the value's order; NULL
                               * in dependencies where strings stand */
     js_pattern_t    **patterns; /* of pattern, one; of patternProperties */
-    uint64_t          count; /* of min* and max*; bits of type; js_format id */
+    uint64_t          count;  /* of min* and max*; bits of type; js_format id */
     str_t             anchor; /* of a $dynamicRef that is dynamic */
     const char       *missing; /* of a reference or pattern: cannot be had */
 } js_keyword_t;
@@ -153,9 +153,9 @@ typedef struct {
  * or not a schema, err says what and where; -ENOTSUP: a draft or vocabulary
  * that is not known, by name; -E2BIG: a limit; -ENOMEM.
  */
-int js_schema_open(const char *text, size_t len,
-                   const js_schema_options_t *options, js_schema_t **schema,
-                   char *err, size_t err_size);
+int  js_schema_open(const char *text, size_t len,
+                    const js_schema_options_t *options, js_schema_t **schema,
+                    char *err, size_t err_size);
 void js_schema_close(js_schema_t *schema);
 
 js_node_t *js_schema_root(const js_schema_t *schema);

@@ -198,7 +198,12 @@ uri_dots(buf_t *out, str_t path)
             }
         }
 
-        /* At the end a dot segment leaves its "/". */
+        /* A relative path stays one; at the end it leaves its "/". */
+
+        if (!slash && start + n < path.len) {
+            n++;
+            continue;
+        }
 
         if (start + n == path.len && (slash || out->len > 0)) {
             buf_str(out, "/");

@@ -1,8 +1,8 @@
 /*
- * The JSON scanner and what trees can be asked: see js_value.h.  Any thread;
+ * The JSON scanner: see js_value.h.  Any thread;
  * trees are in the caller's arena, and what is being read lies on a stack of
  * the scanner's own until its array or object ends.  Recursion is bounded by
- * max_depth everywhere.
+ * max_depth.
  */
 
 #include <errno.h>
@@ -11,17 +11,17 @@
 #include "engine/grammar/js_value.h"
 
 typedef struct {
-    arena_t     *arena;
-    const char  *p;
-    const char  *end;
-    const char  *start;
-    js_value_t  *stack;
-    size_t       n_stack;
-    size_t       cap;
-    uint32_t     n_values;
-    js_limits_t  limits;
-    char        *err;
-    size_t       err_size;
+    arena_t    *arena;
+    const char *p;
+    const char *end;
+    const char *start;
+    js_value_t *stack;
+    size_t      n_stack;
+    size_t      cap;
+    uint32_t    n_values;
+    js_limits_t limits;
+    char       *err;
+    size_t      err_size;
 } js_scan_t;
 
 static int  js_fail(js_scan_t *scan, int rc, const char *what);
@@ -39,16 +39,12 @@ static int  js_adopt(js_scan_t *scan, js_value_t *v, size_t base);
 static void js_own(const js_value_t *v);
 static int  js_sort(js_scan_t *scan, js_value_t *v, js_value_t *items);
 static int  js_key_order(const void *a, const void *b);
-static int  js_bytes_compare(const char *a, size_t n_a, const char *b,
-                             size_t n_b);
-static int  js_compare_objects(const js_value_t *a, const js_value_t *b,
-                               int64_t *steps);
 
 
 int
 js_parse(arena_t *arena, const char *text, size_t len,
-         const js_limits_t *limits, const js_value_t **root,
-         uint32_t *n_values, char *err, size_t err_size)
+         const js_limits_t *limits, const js_value_t **root, uint32_t *n_values,
+         char *err, size_t err_size)
 {
     static const js_limits_t none;
     js_scan_t                scan = {.arena = arena};
@@ -593,134 +589,4 @@ js_key_order(const void *a, const void *b)
     order = js_bytes_compare(x->key, x->key_len, y->key, y->key_len);
 
     return order ? order : (x > y) - (x < y);
-}
-
-
-static int
-js_bytes_compare(const char *a, size_t n_a, const char *b, size_t n_b)
-{
-    size_t n = n_a < n_b ? n_a : n_b;
-    int    order = n ? memcmp(a, b, n) : 0;
-
-    return order ? order : (n_a > n_b) - (n_a < n_b);
-}
-
-
-const js_value_t *
-js_member(const js_value_t *object, const char *key, size_t len)
-{
-    const js_value_t *item;
-    uint32_t          lo = 0, hi = object->n, mid;
-    int               order;
-
-    while (lo < hi) {
-        mid = lo + (hi - lo) / 2;
-        item = &object->items[object->sorted[mid]];
-        order = js_bytes_compare(key, len, item->key, item->key_len);
-
-        if (order == 0) {
-            return item;
-        }
-
-        if (order < 0) {
-            hi = mid;
-
-        } else {
-            lo = mid + 1;
-        }
-    }
-
-    return NULL;
-}
-
-
-const js_value_t *
-js_get(const js_value_t *value, const char *key)
-{
-    if (value->type != JS_OBJECT) {
-        return NULL;
-    }
-
-    return js_member(value, key, strlen(key));
-}
-
-
-int
-js_compare(const js_value_t *a, const js_value_t *b, int64_t *steps)
-{
-    uint32_t i;
-    int      order;
-
-    if (--*steps <= 0) {
-        *steps = 0;
-        return 1;
-    }
-
-    if (a->type != b->type) {
-        return a->type < b->type ? -1 : 1;
-    }
-
-    switch (a->type) {
-    case JS_NULL:
-        return 0;
-
-    case JS_BOOLEAN:
-        return a->truth - b->truth;
-
-    case JS_NUMBER:
-        return js_decimal_compare(a->decimal, b->decimal);
-
-    case JS_STRING:
-        return js_bytes_compare(a->s, a->n, b->s, b->n);
-    }
-
-    if (a->n != b->n) {
-        return a->n < b->n ? -1 : 1;
-    }
-
-    if (a->type == JS_OBJECT) {
-        return js_compare_objects(a, b, steps);
-    }
-
-    for (i = 0; i < a->n; i++) {
-        order = js_compare(&a->items[i], &b->items[i], steps);
-
-        if (order) {
-            return order;
-        }
-    }
-
-    return 0;
-}
-
-
-/* All names first: objects of other names differ in them alone. */
-static int
-js_compare_objects(const js_value_t *a, const js_value_t *b, int64_t *steps)
-{
-    const js_value_t *x, *y;
-    uint32_t          i;
-    int               order;
-
-    for (i = 0; i < a->n; i++) {
-        x = &a->items[a->sorted[i]];
-        y = &b->items[b->sorted[i]];
-        order = js_bytes_compare(x->key, x->key_len, y->key, y->key_len);
-
-        if (order) {
-            return order;
-        }
-    }
-
-    for (i = 0; i < a->n; i++) {
-        x = &a->items[a->sorted[i]];
-        y = &b->items[b->sorted[i]];
-        order = js_compare(x, y, steps);
-
-        if (order) {
-            return order;
-        }
-    }
-
-    return 0;
 }

@@ -116,6 +116,17 @@ js_is(const js_value_t *value, const char *s)
 }
 
 
+/* The order of names and strings: by bytes, then by length. */
+static inline int
+js_bytes_compare(const char *a, size_t n_a, const char *b, size_t n_b)
+{
+    size_t n = n_a < n_b ? n_a : n_b;
+    int    order = n ? memcmp(a, b, n) : 0;
+
+    return order ? order : (n_a > n_b) - (n_a < n_b);
+}
+
+
 /* Decimals (js_decimal.c). */
 
 /* Reads a number in JSON's grammar; -EINVAL, -E2BIG, -ENOMEM. */

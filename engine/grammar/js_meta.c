@@ -1,0 +1,391 @@
+/*
+ * The meta-schemas of the drafts, for schemas that refer to them: the
+ * published documents of json-schema.org without what says nothing to a
+ * validator (titles, descriptions, defaults).  Constant data.
+ */
+
+#include "engine/grammar/js_schema.h"
+
+static const struct {
+    const char *uri;
+    const char *text;
+} js_metas[] = {
+    {"http://json-schema.org/draft-04/schema",
+     "{\"id\":\"http://json-schema.org/draft-04/schema#\",\"$schema\":\"http"
+     "://json-schema.org/draft-04/schema#\",\"definitions\":{\"schemaArray\""
+     ":{\"type\":\"array\",\"minItems\":1,\"items\":{\"$ref\":\"#\"}},\"posi"
+     "tiveInteger\":{\"type\":\"integer\",\"minimum\":0},\"positiveIntegerDe"
+     "fault0\":{\"allOf\":[{\"$ref\":\"#/definitions/positiveInteger\"},{}]}"
+     ",\"simpleTypes\":{\"enum\":[\"array\",\"boolean\",\"integer\",\"null\""
+     ",\"number\",\"object\",\"string\"]},\"stringArray\":{\"type\":\"array"
+     "\",\"items\":{\"type\":\"string\"},\"minItems\":1,\"uniqueItems\":true"
+     "}},\"type\":\"object\",\"properties\":{\"id\":{\"type\":\"string\"},\""
+     "$schema\":{\"type\":\"string\"},\"title\":{\"type\":\"string\"},\"desc"
+     "ription\":{\"type\":\"string\"},\"default\":{},\"multipleOf\":{\"type"
+     "\":\"number\",\"minimum\":0,\"exclusiveMinimum\":true},\"maximum\":{\""
+     "type\":\"number\"},\"exclusiveMaximum\":{\"type\":\"boolean\"},\"minim"
+     "um\":{\"type\":\"number\"},\"exclusiveMinimum\":{\"type\":\"boolean\"}"
+     ",\"maxLength\":{\"$ref\":\"#/definitions/positiveInteger\"},\"minLengt"
+     "h\":{\"$ref\":\"#/definitions/positiveIntegerDefault0\"},\"pattern\":{"
+     "\"type\":\"string\",\"format\":\"regex\"},\"additionalItems\":{\"anyOf"
+     "\":[{\"type\":\"boolean\"},{\"$ref\":\"#\"}]},\"items\":{\"anyOf\":[{"
+     "\"$ref\":\"#\"},{\"$ref\":\"#/definitions/schemaArray\"}]},\"maxItems"
+     "\":{\"$ref\":\"#/definitions/positiveInteger\"},\"minItems\":{\"$ref\""
+     ":\"#/definitions/positiveIntegerDefault0\"},\"uniqueItems\":{\"type\":"
+     "\"boolean\"},\"maxProperties\":{\"$ref\":\"#/definitions/positiveInteg"
+     "er\"},\"minProperties\":{\"$ref\":\"#/definitions/positiveIntegerDefau"
+     "lt0\"},\"required\":{\"$ref\":\"#/definitions/stringArray\"},\"additio"
+     "nalProperties\":{\"anyOf\":[{\"type\":\"boolean\"},{\"$ref\":\"#\"}]},"
+     "\"definitions\":{\"type\":\"object\",\"additionalProperties\":{\"$ref"
+     "\":\"#\"}},\"properties\":{\"type\":\"object\",\"additionalProperties"
+     "\":{\"$ref\":\"#\"}},\"patternProperties\":{\"type\":\"object\",\"addi"
+     "tionalProperties\":{\"$ref\":\"#\"}},\"dependencies\":{\"type\":\"obje"
+     "ct\",\"additionalProperties\":{\"anyOf\":[{\"$ref\":\"#\"},{\"$ref\":"
+     "\"#/definitions/stringArray\"}]}},\"enum\":{\"type\":\"array\",\"minIt"
+     "ems\":1,\"uniqueItems\":true},\"type\":{\"anyOf\":[{\"$ref\":\"#/defin"
+     "itions/simpleTypes\"},{\"type\":\"array\",\"items\":{\"$ref\":\"#/defi"
+     "nitions/simpleTypes\"},\"minItems\":1,\"uniqueItems\":true}]},\"format"
+     "\":{\"type\":\"string\"},\"allOf\":{\"$ref\":\"#/definitions/schemaArr"
+     "ay\"},\"anyOf\":{\"$ref\":\"#/definitions/schemaArray\"},\"oneOf\":{\""
+     "$ref\":\"#/definitions/schemaArray\"},\"not\":{\"$ref\":\"#\"}},\"depe"
+     "ndencies\":{\"exclusiveMaximum\":[\"maximum\"],\"exclusiveMinimum\":["
+     "\"minimum\"]}}"},
+
+    {"http://json-schema.org/draft-06/schema",
+     "{\"$schema\":\"http://json-schema.org/draft-06/schema#\",\"$id\":\"htt"
+     "p://json-schema.org/draft-06/schema#\",\"definitions\":{\"schemaArray"
+     "\":{\"type\":\"array\",\"minItems\":1,\"items\":{\"$ref\":\"#\"}},\"no"
+     "nNegativeInteger\":{\"type\":\"integer\",\"minimum\":0},\"nonNegativeI"
+     "ntegerDefault0\":{\"allOf\":[{\"$ref\":\"#/definitions/nonNegativeInte"
+     "ger\"},{}]},\"simpleTypes\":{\"enum\":[\"array\",\"boolean\",\"integer"
+     "\",\"null\",\"number\",\"object\",\"string\"]},\"stringArray\":{\"type"
+     "\":\"array\",\"items\":{\"type\":\"string\"},\"uniqueItems\":true}},\""
+     "type\":[\"object\",\"boolean\"],\"properties\":{\"$id\":{\"type\":\"st"
+     "ring\",\"format\":\"uri-reference\"},\"$schema\":{\"type\":\"string\","
+     "\"format\":\"uri\"},\"$ref\":{\"type\":\"string\",\"format\":\"uri-ref"
+     "erence\"},\"title\":{\"type\":\"string\"},\"description\":{\"type\":\""
+     "string\"},\"default\":{},\"examples\":{\"type\":\"array\",\"items\":{}"
+     "},\"multipleOf\":{\"type\":\"number\",\"exclusiveMinimum\":0},\"maximu"
+     "m\":{\"type\":\"number\"},\"exclusiveMaximum\":{\"type\":\"number\"},"
+     "\"minimum\":{\"type\":\"number\"},\"exclusiveMinimum\":{\"type\":\"num"
+     "ber\"},\"maxLength\":{\"$ref\":\"#/definitions/nonNegativeInteger\"},"
+     "\"minLength\":{\"$ref\":\"#/definitions/nonNegativeIntegerDefault0\"},"
+     "\"pattern\":{\"type\":\"string\",\"format\":\"regex\"},\"additionalIte"
+     "ms\":{\"$ref\":\"#\"},\"items\":{\"anyOf\":[{\"$ref\":\"#\"},{\"$ref\""
+     ":\"#/definitions/schemaArray\"}]},\"maxItems\":{\"$ref\":\"#/definitio"
+     "ns/nonNegativeInteger\"},\"minItems\":{\"$ref\":\"#/definitions/nonNeg"
+     "ativeIntegerDefault0\"},\"uniqueItems\":{\"type\":\"boolean\"},\"conta"
+     "ins\":{\"$ref\":\"#\"},\"maxProperties\":{\"$ref\":\"#/definitions/non"
+     "NegativeInteger\"},\"minProperties\":{\"$ref\":\"#/definitions/nonNega"
+     "tiveIntegerDefault0\"},\"required\":{\"$ref\":\"#/definitions/stringAr"
+     "ray\"},\"additionalProperties\":{\"$ref\":\"#\"},\"definitions\":{\"ty"
+     "pe\":\"object\",\"additionalProperties\":{\"$ref\":\"#\"}},\"propertie"
+     "s\":{\"type\":\"object\",\"additionalProperties\":{\"$ref\":\"#\"}},\""
+     "patternProperties\":{\"type\":\"object\",\"additionalProperties\":{\"$"
+     "ref\":\"#\"},\"propertyNames\":{\"format\":\"regex\"}},\"dependencies"
+     "\":{\"type\":\"object\",\"additionalProperties\":{\"anyOf\":[{\"$ref\""
+     ":\"#\"},{\"$ref\":\"#/definitions/stringArray\"}]}},\"propertyNames\":"
+     "{\"$ref\":\"#\"},\"const\":{},\"enum\":{\"type\":\"array\"},\"type\":{"
+     "\"anyOf\":[{\"$ref\":\"#/definitions/simpleTypes\"},{\"type\":\"array"
+     "\",\"items\":{\"$ref\":\"#/definitions/simpleTypes\"},\"minItems\":1,"
+     "\"uniqueItems\":true}]},\"format\":{\"type\":\"string\"},\"allOf\":{\""
+     "$ref\":\"#/definitions/schemaArray\"},\"anyOf\":{\"$ref\":\"#/definiti"
+     "ons/schemaArray\"},\"oneOf\":{\"$ref\":\"#/definitions/schemaArray\"},"
+     "\"not\":{\"$ref\":\"#\"}}}"},
+
+    {"http://json-schema.org/draft-07/schema",
+     "{\"$schema\":\"http://json-schema.org/draft-07/schema#\",\"$id\":\"htt"
+     "p://json-schema.org/draft-07/schema#\",\"definitions\":{\"schemaArray"
+     "\":{\"type\":\"array\",\"minItems\":1,\"items\":{\"$ref\":\"#\"}},\"no"
+     "nNegativeInteger\":{\"type\":\"integer\",\"minimum\":0},\"nonNegativeI"
+     "ntegerDefault0\":{\"allOf\":[{\"$ref\":\"#/definitions/nonNegativeInte"
+     "ger\"},{}]},\"simpleTypes\":{\"enum\":[\"array\",\"boolean\",\"integer"
+     "\",\"null\",\"number\",\"object\",\"string\"]},\"stringArray\":{\"type"
+     "\":\"array\",\"items\":{\"type\":\"string\"},\"uniqueItems\":true}},\""
+     "type\":[\"object\",\"boolean\"],\"properties\":{\"$id\":{\"type\":\"st"
+     "ring\",\"format\":\"uri-reference\"},\"$schema\":{\"type\":\"string\","
+     "\"format\":\"uri\"},\"$ref\":{\"type\":\"string\",\"format\":\"uri-ref"
+     "erence\"},\"$comment\":{\"type\":\"string\"},\"title\":{\"type\":\"str"
+     "ing\"},\"description\":{\"type\":\"string\"},\"default\":true,\"readOn"
+     "ly\":{\"type\":\"boolean\"},\"examples\":{\"type\":\"array\",\"items\""
+     ":true},\"multipleOf\":{\"type\":\"number\",\"exclusiveMinimum\":0},\"m"
+     "aximum\":{\"type\":\"number\"},\"exclusiveMaximum\":{\"type\":\"number"
+     "\"},\"minimum\":{\"type\":\"number\"},\"exclusiveMinimum\":{\"type\":"
+     "\"number\"},\"maxLength\":{\"$ref\":\"#/definitions/nonNegativeInteger"
+     "\"},\"minLength\":{\"$ref\":\"#/definitions/nonNegativeIntegerDefault0"
+     "\"},\"pattern\":{\"type\":\"string\",\"format\":\"regex\"},\"additiona"
+     "lItems\":{\"$ref\":\"#\"},\"items\":{\"anyOf\":[{\"$ref\":\"#\"},{\"$r"
+     "ef\":\"#/definitions/schemaArray\"}]},\"maxItems\":{\"$ref\":\"#/defin"
+     "itions/nonNegativeInteger\"},\"minItems\":{\"$ref\":\"#/definitions/no"
+     "nNegativeIntegerDefault0\"},\"uniqueItems\":{\"type\":\"boolean\"},\"c"
+     "ontains\":{\"$ref\":\"#\"},\"maxProperties\":{\"$ref\":\"#/definitions"
+     "/nonNegativeInteger\"},\"minProperties\":{\"$ref\":\"#/definitions/non"
+     "NegativeIntegerDefault0\"},\"required\":{\"$ref\":\"#/definitions/stri"
+     "ngArray\"},\"additionalProperties\":{\"$ref\":\"#\"},\"definitions\":{"
+     "\"type\":\"object\",\"additionalProperties\":{\"$ref\":\"#\"}},\"prope"
+     "rties\":{\"type\":\"object\",\"additionalProperties\":{\"$ref\":\"#\"}"
+     "},\"patternProperties\":{\"type\":\"object\",\"additionalProperties\":"
+     "{\"$ref\":\"#\"},\"propertyNames\":{\"format\":\"regex\"}},\"dependenc"
+     "ies\":{\"type\":\"object\",\"additionalProperties\":{\"anyOf\":[{\"$re"
+     "f\":\"#\"},{\"$ref\":\"#/definitions/stringArray\"}]}},\"propertyNames"
+     "\":{\"$ref\":\"#\"},\"const\":true,\"enum\":{\"type\":\"array\",\"item"
+     "s\":true},\"type\":{\"anyOf\":[{\"$ref\":\"#/definitions/simpleTypes\""
+     "},{\"type\":\"array\",\"items\":{\"$ref\":\"#/definitions/simpleTypes"
+     "\"},\"minItems\":1,\"uniqueItems\":true}]},\"format\":{\"type\":\"stri"
+     "ng\"},\"contentMediaType\":{\"type\":\"string\"},\"contentEncoding\":{"
+     "\"type\":\"string\"},\"if\":{\"$ref\":\"#\"},\"then\":{\"$ref\":\"#\"}"
+     ",\"else\":{\"$ref\":\"#\"},\"allOf\":{\"$ref\":\"#/definitions/schemaA"
+     "rray\"},\"anyOf\":{\"$ref\":\"#/definitions/schemaArray\"},\"oneOf\":{"
+     "\"$ref\":\"#/definitions/schemaArray\"},\"not\":{\"$ref\":\"#\"}}}"},
+
+    {"https://json-schema.org/draft/2019-09/meta/applicator",
+     "{\"$schema\":\"https://json-schema.org/draft/2019-09/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2019-09/meta/applicator\",\"$vocabular"
+     "y\":{\"https://json-schema.org/draft/2019-09/vocab/applicator\":true},"
+     "\"$recursiveAnchor\":true,\"type\":[\"object\",\"boolean\"],\"properti"
+     "es\":{\"additionalItems\":{\"$recursiveRef\":\"#\"},\"unevaluatedItems"
+     "\":{\"$recursiveRef\":\"#\"},\"items\":{\"anyOf\":[{\"$recursiveRef\":"
+     "\"#\"},{\"$ref\":\"#/$defs/schemaArray\"}]},\"contains\":{\"$recursive"
+     "Ref\":\"#\"},\"additionalProperties\":{\"$recursiveRef\":\"#\"},\"unev"
+     "aluatedProperties\":{\"$recursiveRef\":\"#\"},\"properties\":{\"type\""
+     ":\"object\",\"additionalProperties\":{\"$recursiveRef\":\"#\"}},\"patt"
+     "ernProperties\":{\"type\":\"object\",\"additionalProperties\":{\"$recu"
+     "rsiveRef\":\"#\"},\"propertyNames\":{\"format\":\"regex\"}},\"dependen"
+     "tSchemas\":{\"type\":\"object\",\"additionalProperties\":{\"$recursive"
+     "Ref\":\"#\"}},\"propertyNames\":{\"$recursiveRef\":\"#\"},\"if\":{\"$r"
+     "ecursiveRef\":\"#\"},\"then\":{\"$recursiveRef\":\"#\"},\"else\":{\"$r"
+     "ecursiveRef\":\"#\"},\"allOf\":{\"$ref\":\"#/$defs/schemaArray\"},\"an"
+     "yOf\":{\"$ref\":\"#/$defs/schemaArray\"},\"oneOf\":{\"$ref\":\"#/$defs"
+     "/schemaArray\"},\"not\":{\"$recursiveRef\":\"#\"}},\"$defs\":{\"schema"
+     "Array\":{\"type\":\"array\",\"minItems\":1,\"items\":{\"$recursiveRef"
+     "\":\"#\"}}}}"},
+
+    {"https://json-schema.org/draft/2019-09/meta/content",
+     "{\"$schema\":\"https://json-schema.org/draft/2019-09/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2019-09/meta/content\",\"$vocabulary\""
+     ":{\"https://json-schema.org/draft/2019-09/vocab/content\":true},\"$rec"
+     "ursiveAnchor\":true,\"type\":[\"object\",\"boolean\"],\"properties\":{"
+     "\"contentMediaType\":{\"type\":\"string\"},\"contentEncoding\":{\"type"
+     "\":\"string\"},\"contentSchema\":{\"$recursiveRef\":\"#\"}}}"},
+
+    {"https://json-schema.org/draft/2019-09/meta/core",
+     "{\"$schema\":\"https://json-schema.org/draft/2019-09/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2019-09/meta/core\",\"$vocabulary\":{"
+     "\"https://json-schema.org/draft/2019-09/vocab/core\":true},\"$recursiv"
+     "eAnchor\":true,\"type\":[\"object\",\"boolean\"],\"properties\":{\"$id"
+     "\":{\"type\":\"string\",\"format\":\"uri-reference\",\"pattern\":\"^[^"
+     "#]*#?$\"},\"$schema\":{\"type\":\"string\",\"format\":\"uri\"},\"$anch"
+     "or\":{\"type\":\"string\",\"pattern\":\"^[A-Za-z][-A-Za-z0-9.:_]*$\"},"
+     "\"$ref\":{\"type\":\"string\",\"format\":\"uri-reference\"},\"$recursi"
+     "veRef\":{\"type\":\"string\",\"format\":\"uri-reference\"},\"$recursiv"
+     "eAnchor\":{\"type\":\"boolean\"},\"$vocabulary\":{\"type\":\"object\","
+     "\"propertyNames\":{\"type\":\"string\",\"format\":\"uri\"},\"additiona"
+     "lProperties\":{\"type\":\"boolean\"}},\"$comment\":{\"type\":\"string"
+     "\"},\"$defs\":{\"type\":\"object\",\"additionalProperties\":{\"$recurs"
+     "iveRef\":\"#\"}}}}"},
+
+    {"https://json-schema.org/draft/2019-09/meta/format",
+     "{\"$schema\":\"https://json-schema.org/draft/2019-09/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2019-09/meta/format\",\"$vocabulary\":"
+     "{\"https://json-schema.org/draft/2019-09/vocab/format\":true},\"$recur"
+     "siveAnchor\":true,\"type\":[\"object\",\"boolean\"],\"properties\":{\""
+     "format\":{\"type\":\"string\"}}}"},
+
+    {"https://json-schema.org/draft/2019-09/meta/meta-data",
+     "{\"$schema\":\"https://json-schema.org/draft/2019-09/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2019-09/meta/meta-data\",\"$vocabulary"
+     "\":{\"https://json-schema.org/draft/2019-09/vocab/meta-data\":true},\""
+     "$recursiveAnchor\":true,\"type\":[\"object\",\"boolean\"],\"properties"
+     "\":{\"title\":{\"type\":\"string\"},\"description\":{\"type\":\"string"
+     "\"},\"default\":true,\"deprecated\":{\"type\":\"boolean\"},\"readOnly"
+     "\":{\"type\":\"boolean\"},\"writeOnly\":{\"type\":\"boolean\"},\"examp"
+     "les\":{\"type\":\"array\",\"items\":true}}}"},
+
+    {"https://json-schema.org/draft/2019-09/meta/validation",
+     "{\"$schema\":\"https://json-schema.org/draft/2019-09/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2019-09/meta/validation\",\"$vocabular"
+     "y\":{\"https://json-schema.org/draft/2019-09/vocab/validation\":true},"
+     "\"$recursiveAnchor\":true,\"type\":[\"object\",\"boolean\"],\"properti"
+     "es\":{\"multipleOf\":{\"type\":\"number\",\"exclusiveMinimum\":0},\"ma"
+     "ximum\":{\"type\":\"number\"},\"exclusiveMaximum\":{\"type\":\"number"
+     "\"},\"minimum\":{\"type\":\"number\"},\"exclusiveMinimum\":{\"type\":"
+     "\"number\"},\"maxLength\":{\"$ref\":\"#/$defs/nonNegativeInteger\"},\""
+     "minLength\":{\"$ref\":\"#/$defs/nonNegativeIntegerDefault0\"},\"patter"
+     "n\":{\"type\":\"string\",\"format\":\"regex\"},\"maxItems\":{\"$ref\":"
+     "\"#/$defs/nonNegativeInteger\"},\"minItems\":{\"$ref\":\"#/$defs/nonNe"
+     "gativeIntegerDefault0\"},\"uniqueItems\":{\"type\":\"boolean\"},\"maxC"
+     "ontains\":{\"$ref\":\"#/$defs/nonNegativeInteger\"},\"minContains\":{"
+     "\"$ref\":\"#/$defs/nonNegativeInteger\"},\"maxProperties\":{\"$ref\":"
+     "\"#/$defs/nonNegativeInteger\"},\"minProperties\":{\"$ref\":\"#/$defs/"
+     "nonNegativeIntegerDefault0\"},\"required\":{\"$ref\":\"#/$defs/stringA"
+     "rray\"},\"dependentRequired\":{\"type\":\"object\",\"additionalPropert"
+     "ies\":{\"$ref\":\"#/$defs/stringArray\"}},\"const\":true,\"enum\":{\"t"
+     "ype\":\"array\",\"items\":true},\"type\":{\"anyOf\":[{\"$ref\":\"#/$de"
+     "fs/simpleTypes\"},{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/si"
+     "mpleTypes\"},\"minItems\":1,\"uniqueItems\":true}]}},\"$defs\":{\"nonN"
+     "egativeInteger\":{\"type\":\"integer\",\"minimum\":0},\"nonNegativeInt"
+     "egerDefault0\":{\"$ref\":\"#/$defs/nonNegativeInteger\"},\"simpleTypes"
+     "\":{\"enum\":[\"array\",\"boolean\",\"integer\",\"null\",\"number\",\""
+     "object\",\"string\"]},\"stringArray\":{\"type\":\"array\",\"items\":{"
+     "\"type\":\"string\"},\"uniqueItems\":true}}}"},
+
+    {"https://json-schema.org/draft/2019-09/schema",
+     "{\"$schema\":\"https://json-schema.org/draft/2019-09/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2019-09/schema\",\"$vocabulary\":{\"ht"
+     "tps://json-schema.org/draft/2019-09/vocab/core\":true,\"https://json-s"
+     "chema.org/draft/2019-09/vocab/applicator\":true,\"https://json-schema."
+     "org/draft/2019-09/vocab/validation\":true,\"https://json-schema.org/dr"
+     "aft/2019-09/vocab/meta-data\":true,\"https://json-schema.org/draft/201"
+     "9-09/vocab/format\":false,\"https://json-schema.org/draft/2019-09/voca"
+     "b/content\":true},\"$recursiveAnchor\":true,\"allOf\":[{\"$ref\":\"met"
+     "a/core\"},{\"$ref\":\"meta/applicator\"},{\"$ref\":\"meta/validation\""
+     "},{\"$ref\":\"meta/meta-data\"},{\"$ref\":\"meta/format\"},{\"$ref\":"
+     "\"meta/content\"}],\"type\":[\"object\",\"boolean\"],\"properties\":{"
+     "\"definitions\":{\"type\":\"object\",\"additionalProperties\":{\"$recu"
+     "rsiveRef\":\"#\"}},\"dependencies\":{\"type\":\"object\",\"additionalP"
+     "roperties\":{\"anyOf\":[{\"$recursiveRef\":\"#\"},{\"$ref\":\"meta/val"
+     "idation#/$defs/stringArray\"}]}}}}"},
+
+    {"https://json-schema.org/draft/2020-12/meta/applicator",
+     "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2020-12/meta/applicator\",\"$vocabular"
+     "y\":{\"https://json-schema.org/draft/2020-12/vocab/applicator\":true},"
+     "\"$dynamicAnchor\":\"meta\",\"type\":[\"object\",\"boolean\"],\"proper"
+     "ties\":{\"prefixItems\":{\"$ref\":\"#/$defs/schemaArray\"},\"items\":{"
+     "\"$dynamicRef\":\"#meta\"},\"contains\":{\"$dynamicRef\":\"#meta\"},\""
+     "additionalProperties\":{\"$dynamicRef\":\"#meta\"},\"properties\":{\"t"
+     "ype\":\"object\",\"additionalProperties\":{\"$dynamicRef\":\"#meta\"}}"
+     ",\"patternProperties\":{\"type\":\"object\",\"additionalProperties\":{"
+     "\"$dynamicRef\":\"#meta\"},\"propertyNames\":{\"format\":\"regex\"}},"
+     "\"dependentSchemas\":{\"type\":\"object\",\"additionalProperties\":{\""
+     "$dynamicRef\":\"#meta\"}},\"propertyNames\":{\"$dynamicRef\":\"#meta\""
+     "},\"if\":{\"$dynamicRef\":\"#meta\"},\"then\":{\"$dynamicRef\":\"#meta"
+     "\"},\"else\":{\"$dynamicRef\":\"#meta\"},\"allOf\":{\"$ref\":\"#/$defs"
+     "/schemaArray\"},\"anyOf\":{\"$ref\":\"#/$defs/schemaArray\"},\"oneOf\""
+     ":{\"$ref\":\"#/$defs/schemaArray\"},\"not\":{\"$dynamicRef\":\"#meta\""
+     "}},\"$defs\":{\"schemaArray\":{\"type\":\"array\",\"minItems\":1,\"ite"
+     "ms\":{\"$dynamicRef\":\"#meta\"}}}}"},
+
+    {"https://json-schema.org/draft/2020-12/meta/content",
+     "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2020-12/meta/content\",\"$vocabulary\""
+     ":{\"https://json-schema.org/draft/2020-12/vocab/content\":true},\"$dyn"
+     "amicAnchor\":\"meta\",\"type\":[\"object\",\"boolean\"],\"properties\""
+     ":{\"contentEncoding\":{\"type\":\"string\"},\"contentMediaType\":{\"ty"
+     "pe\":\"string\"},\"contentSchema\":{\"$dynamicRef\":\"#meta\"}}}"},
+
+    {"https://json-schema.org/draft/2020-12/meta/core",
+     "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2020-12/meta/core\",\"$vocabulary\":{"
+     "\"https://json-schema.org/draft/2020-12/vocab/core\":true},\"$dynamicA"
+     "nchor\":\"meta\",\"type\":[\"object\",\"boolean\"],\"properties\":{\"$"
+     "id\":{\"$ref\":\"#/$defs/uriReferenceString\",\"pattern\":\"^[^#]*#?$"
+     "\"},\"$schema\":{\"$ref\":\"#/$defs/uriString\"},\"$ref\":{\"$ref\":\""
+     "#/$defs/uriReferenceString\"},\"$anchor\":{\"$ref\":\"#/$defs/anchorSt"
+     "ring\"},\"$dynamicRef\":{\"$ref\":\"#/$defs/uriReferenceString\"},\"$d"
+     "ynamicAnchor\":{\"$ref\":\"#/$defs/anchorString\"},\"$vocabulary\":{\""
+     "type\":\"object\",\"propertyNames\":{\"$ref\":\"#/$defs/uriString\"},"
+     "\"additionalProperties\":{\"type\":\"boolean\"}},\"$comment\":{\"type"
+     "\":\"string\"},\"$defs\":{\"type\":\"object\",\"additionalProperties\""
+     ":{\"$dynamicRef\":\"#meta\"}}},\"$defs\":{\"anchorString\":{\"type\":"
+     "\"string\",\"pattern\":\"^[A-Za-z_][-A-Za-z0-9._]*$\"},\"uriString\":{"
+     "\"type\":\"string\",\"format\":\"uri\"},\"uriReferenceString\":{\"type"
+     "\":\"string\",\"format\":\"uri-reference\"}}}"},
+
+    {"https://json-schema.org/draft/2020-12/meta/format-annotation",
+     "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2020-12/meta/format-annotation\",\"$vo"
+     "cabulary\":{\"https://json-schema.org/draft/2020-12/vocab/format-annot"
+     "ation\":true},\"$dynamicAnchor\":\"meta\",\"type\":[\"object\",\"boole"
+     "an\"],\"properties\":{\"format\":{\"type\":\"string\"}}}"},
+
+    {"https://json-schema.org/draft/2020-12/meta/format-assertion",
+     "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2020-12/meta/format-assertion\",\"$voc"
+     "abulary\":{\"https://json-schema.org/draft/2020-12/vocab/format-assert"
+     "ion\":true},\"$dynamicAnchor\":\"meta\",\"type\":[\"object\",\"boolean"
+     "\"],\"properties\":{\"format\":{\"type\":\"string\"}}}"},
+
+    {"https://json-schema.org/draft/2020-12/meta/meta-data",
+     "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2020-12/meta/meta-data\",\"$vocabulary"
+     "\":{\"https://json-schema.org/draft/2020-12/vocab/meta-data\":true},\""
+     "$dynamicAnchor\":\"meta\",\"type\":[\"object\",\"boolean\"],\"properti"
+     "es\":{\"title\":{\"type\":\"string\"},\"description\":{\"type\":\"stri"
+     "ng\"},\"default\":true,\"deprecated\":{\"type\":\"boolean\"},\"readOnl"
+     "y\":{\"type\":\"boolean\"},\"writeOnly\":{\"type\":\"boolean\"},\"exam"
+     "ples\":{\"type\":\"array\",\"items\":true}}}"},
+
+    {"https://json-schema.org/draft/2020-12/meta/unevaluated",
+     "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2020-12/meta/unevaluated\",\"$vocabula"
+     "ry\":{\"https://json-schema.org/draft/2020-12/vocab/unevaluated\":true"
+     "},\"$dynamicAnchor\":\"meta\",\"type\":[\"object\",\"boolean\"],\"prop"
+     "erties\":{\"unevaluatedItems\":{\"$dynamicRef\":\"#meta\"},\"unevaluat"
+     "edProperties\":{\"$dynamicRef\":\"#meta\"}}}"},
+
+    {"https://json-schema.org/draft/2020-12/meta/validation",
+     "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2020-12/meta/validation\",\"$vocabular"
+     "y\":{\"https://json-schema.org/draft/2020-12/vocab/validation\":true},"
+     "\"$dynamicAnchor\":\"meta\",\"type\":[\"object\",\"boolean\"],\"proper"
+     "ties\":{\"type\":{\"anyOf\":[{\"$ref\":\"#/$defs/simpleTypes\"},{\"typ"
+     "e\":\"array\",\"items\":{\"$ref\":\"#/$defs/simpleTypes\"},\"minItems"
+     "\":1,\"uniqueItems\":true}]},\"const\":true,\"enum\":{\"type\":\"array"
+     "\",\"items\":true},\"multipleOf\":{\"type\":\"number\",\"exclusiveMini"
+     "mum\":0},\"maximum\":{\"type\":\"number\"},\"exclusiveMaximum\":{\"typ"
+     "e\":\"number\"},\"minimum\":{\"type\":\"number\"},\"exclusiveMinimum\""
+     ":{\"type\":\"number\"},\"maxLength\":{\"$ref\":\"#/$defs/nonNegativeIn"
+     "teger\"},\"minLength\":{\"$ref\":\"#/$defs/nonNegativeIntegerDefault0"
+     "\"},\"pattern\":{\"type\":\"string\",\"format\":\"regex\"},\"maxItems"
+     "\":{\"$ref\":\"#/$defs/nonNegativeInteger\"},\"minItems\":{\"$ref\":\""
+     "#/$defs/nonNegativeIntegerDefault0\"},\"uniqueItems\":{\"type\":\"bool"
+     "ean\"},\"maxContains\":{\"$ref\":\"#/$defs/nonNegativeInteger\"},\"min"
+     "Contains\":{\"$ref\":\"#/$defs/nonNegativeInteger\"},\"maxProperties\""
+     ":{\"$ref\":\"#/$defs/nonNegativeInteger\"},\"minProperties\":{\"$ref\""
+     ":\"#/$defs/nonNegativeIntegerDefault0\"},\"required\":{\"$ref\":\"#/$d"
+     "efs/stringArray\"},\"dependentRequired\":{\"type\":\"object\",\"additi"
+     "onalProperties\":{\"$ref\":\"#/$defs/stringArray\"}}},\"$defs\":{\"non"
+     "NegativeInteger\":{\"type\":\"integer\",\"minimum\":0},\"nonNegativeIn"
+     "tegerDefault0\":{\"$ref\":\"#/$defs/nonNegativeInteger\"},\"simpleType"
+     "s\":{\"enum\":[\"array\",\"boolean\",\"integer\",\"null\",\"number\","
+     "\"object\",\"string\"]},\"stringArray\":{\"type\":\"array\",\"items\":"
+     "{\"type\":\"string\"},\"uniqueItems\":true}}}"},
+
+    {"https://json-schema.org/draft/2020-12/schema",
+     "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"$id\":"
+     "\"https://json-schema.org/draft/2020-12/schema\",\"$vocabulary\":{\"ht"
+     "tps://json-schema.org/draft/2020-12/vocab/core\":true,\"https://json-s"
+     "chema.org/draft/2020-12/vocab/applicator\":true,\"https://json-schema."
+     "org/draft/2020-12/vocab/unevaluated\":true,\"https://json-schema.org/d"
+     "raft/2020-12/vocab/validation\":true,\"https://json-schema.org/draft/2"
+     "020-12/vocab/meta-data\":true,\"https://json-schema.org/draft/2020-12/"
+     "vocab/format-annotation\":true,\"https://json-schema.org/draft/2020-12"
+     "/vocab/content\":true},\"$dynamicAnchor\":\"meta\",\"allOf\":[{\"$ref"
+     "\":\"meta/core\"},{\"$ref\":\"meta/applicator\"},{\"$ref\":\"meta/unev"
+     "aluated\"},{\"$ref\":\"meta/validation\"},{\"$ref\":\"meta/meta-data\""
+     "},{\"$ref\":\"meta/format-annotation\"},{\"$ref\":\"meta/content\"}],"
+     "\"type\":[\"object\",\"boolean\"],\"properties\":{\"definitions\":{\"t"
+     "ype\":\"object\",\"additionalProperties\":{\"$dynamicRef\":\"#meta\"},"
+     "\"deprecated\":true},\"dependencies\":{\"type\":\"object\",\"additiona"
+     "lProperties\":{\"anyOf\":[{\"$dynamicRef\":\"#meta\"},{\"$ref\":\"meta"
+     "/validation#/$defs/stringArray\"}]},\"deprecated\":true},\"$recursiveA"
+     "nchor\":{\"$ref\":\"meta/core#/$defs/anchorString\",\"deprecated\":tru"
+     "e},\"$recursiveRef\":{\"$ref\":\"meta/core#/$defs/uriReferenceString\""
+     ",\"deprecated\":true}}}"},
+};
+
+
+str_t
+js_meta_find(str_t uri)
+{
+    size_t i;
+
+    for (i = 0; i < llm_countof(js_metas); i++) {
+        if (str_eq(uri, str_of(js_metas[i].uri))) {
+            return str_of(js_metas[i].text);
+        }
+    }
+
+    return str_of(NULL);
+}

@@ -1,0 +1,9 @@
+#!/usr/bin/perl
+
+# Regular expressions against brute force and PCRE2.
+
+use strict;
+use warnings;
+
+my $b = $ENV{LLM_BUILD} || 'build';
+exec "$b/t/grammar/re" or die "$b/t/grammar/re: $!\n";
