@@ -125,7 +125,7 @@ buf_room(buf_t *buf, size_t len)
         return NULL;
     }
 
-    if (len > buf->cap - buf->len) {
+    if (buf->data == NULL || len > buf->cap - buf->len) {
         cap = buf->cap ? buf->cap : 256;
 
         while (cap - buf->len < len) {

@@ -29,8 +29,9 @@ typedef struct {
 /*
  * 1: valid; 0: not, result says where; -E2BIG: too many steps, too deep;
  * -ELOOP: a reference to itself; -ENOTSUP: a reference or pattern that cannot
- * be had decides; -ENOMEM.  node NULL: the schema's root.  options and result
- * may be NULL.
+ * be had decides; -ENOMEM.  node NULL: the schema's root; dynamic references
+ * below another node see the schemas from that node on.  options and result
+ * may be NULL.  The default depth takes less than 512 KiB of stack.
  */
 int js_validate(const js_schema_t *schema, const js_node_t *node,
                 const js_value_t *value, const js_validate_options_t *options,

@@ -121,7 +121,9 @@ re_t re_quoted(re_set_t *set, re_t a);
 /*
  * "-"? digits ("." digits)? whose value times 10^scale is a multiple of
  * divisor (1 to 10^18); scale <= 400.  Leading zeros are not ruled out: And
- * it with a number's shape.
+ * it with a number's shape.  Whether anything is left of it within bounds is
+ * exact while the divisor is small; just below a bound, one of more than some
+ * thousands may stay RE_UNKNOWN.
  */
 re_t re_remainder(re_set_t *set, uint64_t divisor, uint32_t scale);
 
@@ -147,7 +149,7 @@ int re_classes(re_set_t *set, re_t a, uint8_t map[256]);
 
 /*
  * RE_YES: a has no string; RE_NO: it has; RE_UNKNOWN: not found out within
- * max derivatives (0: 20,000), or the set has failed.  Answers are kept, and
+ * max expressions (0: 5,000), or the set has failed.  Answers are kept, and
  * an expression found to be none is RE_NONE wherever it is used afterwards.
  * Free of cost where neither And, Not nor remainder is inside.
  */

@@ -299,8 +299,7 @@ or_texts(re_set_t *set, uint32_t base)
     }
 
     for (i = base, k = base; i < set->n_stack; i++) {
-        if (set->stack[i] == RE_TEXT
-            || !RE_IS(set, set->stack[i], RE_F_TEXT)) {
+        if (set->stack[i] == RE_TEXT || !RE_IS(set, set->stack[i], RE_F_TEXT)) {
             set->stack[k++] = set->stack[i];
         }
     }
@@ -441,9 +440,9 @@ word_cmp(const void *a, const void *b, void *blob)
 static void
 or_heads(re_set_t *set, uint32_t base)
 {
-    re_head_t  few[16], *heads, h;
-    uint32_t   i, j, k, n;
-    re_t       r;
+    re_head_t few[8], *heads, h;
+    uint32_t  i, j, k, n;
+    re_t      r;
 
     for (i = base, n = 0; i < set->n_stack; i++) {
         n += (uint32_t) head_of(set, set->stack[i], &h);
@@ -715,7 +714,8 @@ and_list(re_set_t *set, uint32_t base)
     null = 1;
 
     for (i = base; i < set->n_stack; i++) {
-        text |= set->stack[i] != RE_TEXT && RE_IS(set, set->stack[i], RE_F_TEXT);
+        text |=
+            set->stack[i] != RE_TEXT && RE_IS(set, set->stack[i], RE_F_TEXT);
         null &= RE_IS(set, set->stack[i], RE_F_NULLABLE);
     }
 

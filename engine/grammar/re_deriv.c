@@ -7,10 +7,12 @@
  */
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include "engine/grammar/re_priv.h"
 
-#define SEARCH_MAX 20000
+#define SEARCH_MAX  5000
+#define SEARCH_LOOK 32
 
 /* An expression met by a search, and the one it was met from. */
 typedef struct {
@@ -25,24 +27,27 @@ typedef struct {
     uint32_t *queue; /* of found; taken from both ends */
     uint32_t *seen;  /* hash of re -> found + 1 */
     uint32_t  n, head, tail, cap;
-    uint32_t  last; /* what search_add() added or met again */
-    uint32_t  goal; /* with a string */
+    uint32_t  last;  /* what search_add() added or met again */
+    uint32_t  goal;  /* with a string */
     int       whole; /* down to the string: known answers do not end it */
 } search_t;
 
-static re_t      deriv(re_set_t *set, re_t a, uint8_t byte);
-static re_t      deriv_concat(re_set_t *set, re_t a, uint8_t byte);
-static re_t      deriv_list(re_set_t *set, re_t a, uint8_t byte);
+static re_t       deriv(re_set_t *set, re_t a, uint8_t byte);
+static re_t       deriv_concat(re_set_t *set, re_t a, uint8_t byte);
+static re_t       deriv_list(re_set_t *set, re_t a, uint8_t byte);
 static re_memo_t *memo_find(re_set_t *set, re_t a, uint8_t byte);
-static void      memo_add(re_set_t *set, re_t a, uint8_t byte, re_t to);
-static void      classes_of(re_set_t *set, re_t a, re_part_t *part);
-static int       stamps_new(re_set_t *set);
-static int       search(re_set_t *set, re_t a, uint32_t max, buf_t *out);
-static int       search_add(search_t *s, re_t a, uint32_t from, uint8_t byte);
-static int       search_room(search_t *s);
-static int       search_step(search_t *s, uint32_t at);
-static void      search_mark(search_t *s, int rc);
-static re_t      reduce(const re_set_t *set, re_t a);
+static void       memo_add(re_set_t *set, re_t a, uint8_t byte, re_t to);
+static void       classes_of(re_set_t *set, re_t a, re_part_t *part);
+static int        stamps_new(re_set_t *set);
+static int        search(re_set_t *set, re_t a, uint32_t max, buf_t *out);
+static int        search_add(search_t *s, re_t a, uint32_t from, uint8_t byte);
+static int        search_room(search_t *s);
+static uint32_t   search_best(search_t *s);
+static uint32_t   misses(const re_set_t *set, re_t a);
+static int        search_step(search_t *s, uint32_t at);
+static void       search_mark(search_t *s, int rc);
+static int        has_multiple(re_set_t *set, re_t a);
+static re_t       reduce(const re_set_t *set, re_t a);
 
 
 re_t
@@ -219,7 +224,7 @@ deriv_list(re_set_t *set, re_t a, uint8_t byte)
 {
     uint32_t i, n, base, k;
     re_t    *list, r, d;
-    int      and;
+    int and;
 
     and = RE_KIND(set, a) == RE_KIND_AND;
     n = set->nodes[a].b;
@@ -266,7 +271,7 @@ deriv_list(re_set_t *set, re_t a, uint8_t byte)
 
     memcpy(list, set->stack + base, k * sizeof(re_t));
     set->n_stack = base;
-    r = and ? re_and_n(set, list, k) : re_or_n(set, list, k);
+    r = and? re_and_n(set, list, k) : re_or_n(set, list, k);
     free(list);
 
     return r;
@@ -531,6 +536,11 @@ re_is_none(re_set_t *set, re_t a, uint32_t max)
         return RE_UNKNOWN;
     }
 
+    if (has_multiple(set, a)) {
+        set->nodes[a].flags |= RE_F_SOME;
+        return RE_NO;
+    }
+
     return search(set, a, max ? max : SEARCH_MAX, NULL);
 }
 
@@ -561,8 +571,9 @@ re_example(re_set_t *set, re_t a, uint32_t max, buf_t *out)
 
 
 /*
- * Looks for a string through derivatives, taking the oldest and the newest in
- * turn: the one finds short strings, the other those that a count demands.
+ * Looks for a string through derivatives, taking the oldest and the best of
+ * the newest in turn: the one finds short strings, the other those that a
+ * count or many conditions demand.
  * out: appends the string found; then known answers are no short cut.
  */
 static int
@@ -583,7 +594,7 @@ search(re_set_t *set, re_t a, uint32_t max, buf_t *out)
     }
 
     for (i = 0; rc == RE_YES && s.head < s.tail; i++) {
-        at = i & 1 && !out ? s.queue[--s.tail] : s.queue[s.head++];
+        at = i & 1 && !out ? search_best(&s) : s.queue[s.head++];
         rc = search_step(&s, at);
 
         if (rc == RE_YES && s.n > max) {
@@ -612,7 +623,7 @@ search(re_set_t *set, re_t a, uint32_t max, buf_t *out)
             len++;
         }
 
-        p = buf_room(out, len);
+        p = len ? buf_room(out, len) : NULL;
 
         for (i = len, at = s.goal; p && at; at = s.found[at].from) {
             p[--i] = (char) s.found[at].byte;
@@ -714,6 +725,49 @@ search_room(search_t *s)
     }
 
     return 1;
+}
+
+
+/* Of the newest, the one with the fewest conditions to meet yet. */
+static uint32_t
+search_best(search_t *s)
+{
+    uint32_t i, n, best, least, at;
+
+    best = s->tail - 1;
+    least = UINT32_MAX;
+
+    for (i = s->tail; i > s->head && s->tail - i < SEARCH_LOOK; i--) {
+        n = misses(s->set, s->found[s->queue[i - 1]].re);
+
+        if (n < least) {
+            least = n;
+            best = i - 1;
+        }
+    }
+
+    at = s->queue[best];
+    s->queue[best] = s->queue[--s->tail];
+
+    return at;
+}
+
+
+/* How many of what must hold do not hold for the empty string. */
+static uint32_t
+misses(const re_set_t *set, re_t a)
+{
+    uint32_t i, n;
+
+    if (RE_KIND(set, a) != RE_KIND_AND) {
+        return !RE_IS(set, a, RE_F_NULLABLE);
+    }
+
+    for (i = 0, n = 0; i < set->nodes[a].b; i++) {
+        n += !RE_IS(set, re_list(set, a)[i], RE_F_NULLABLE);
+    }
+
+    return n;
 }
 
 
@@ -833,4 +887,53 @@ reduce(const re_set_t *set, re_t a)
             return a;
         }
     }
+}
+
+
+/*
+ * For a remainder among other conditions: numbers of a few more digits that
+ * the divisor divides are tried, as a search through digits would have to
+ * meet them by chance.
+ */
+static int
+has_multiple(re_set_t *set, re_t a)
+{
+    unsigned __int128 rest;
+    uint64_t          room, v;
+    re_rem_t          r;
+    uint32_t          i;
+    char              s[24];
+    int               k, tries;
+
+    if (RE_KIND(set, a) != RE_KIND_AND) {
+        return 0;
+    }
+
+    for (i = 0; i < set->nodes[a].b; i++) {
+        if (RE_KIND(set, re_list(set, a)[i]) == RE_KIND_REMAINDER) {
+            break;
+        }
+    }
+
+    if (i == set->nodes[a].b) {
+        return 0;
+    }
+
+    memcpy(&r, set->blob + set->nodes[re_list(set, a)[i]].a, sizeof(r));
+    rest = r.rest;
+
+    for (k = 1, room = 10; k <= 18; k++, room *= 10) {
+        rest = rest * 10 % r.divisor;
+        v = (r.divisor - (uint64_t) rest) % r.divisor;
+
+        for (tries = 0; tries < 10 && v < room; tries++, v += r.divisor) {
+            snprintf(s, sizeof(s), "%0*llu", k, (unsigned long long) v);
+
+            if (re_match(set, a, s, (size_t) k)) {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
 }

@@ -34,19 +34,19 @@ typedef struct {
 typedef struct {
     re_set_t      *set;
     ecma_parser_t *p;
-    re_t           word, other; /* one character */
+    re_t           word, other;       /* one character */
     re_t           to_word, to_other; /* texts that end with one */
     re_t           from_word;         /* texts that begin with one */
     buf_t          chars;
 } ecma_t;
 
-static int ecma(re_set_t *set, const char *pattern, size_t len, int whole,
-                re_t *re, char *err, size_t err_size);
-static int top(ecma_t *e, ecma_node_t *n, int whole, re_t *re);
-static int top_seq(ecma_t *e, ecma_node_t *first, ecma_node_t *last, int whole,
+static int  ecma(re_set_t *set, const char *pattern, size_t len, int whole,
+                 re_t *re, char *err, size_t err_size);
+static int  top(ecma_t *e, ecma_node_t *n, int whole, re_t *re);
+static int  top_seq(ecma_t *e, ecma_node_t *first, ecma_node_t *last, int whole,
+                    follow_t f, re_t *re);
+static int  behind(ecma_t *e, ecma_node_t *first, ecma_node_t *n, int whole,
                    follow_t f, re_t *re);
-static int behind(ecma_t *e, ecma_node_t *first, ecma_node_t *n, int whole,
-                  follow_t f, re_t *re);
 static int  has_behind(const ecma_node_t *n);
 static int  ahead_in(const ecma_node_t *n);
 static re_t begin(ecma_t *e, const follow_t *f, int whole);
@@ -133,8 +133,8 @@ static int
 ecma(re_set_t *set, const char *pattern, size_t len, int whole, re_t *re,
      char *err, size_t err_size)
 {
-    ecma_parser_t     p = {.s = pattern, .len = len, .err = err,
-                           .err_size = err_size};
+    ecma_parser_t p = {
+        .s = pattern, .len = len, .err = err, .err_size = err_size};
     ecma_t            e = {.set = set, .p = &p};
     const re_range_t *list;
     ecma_node_t      *node;
@@ -268,22 +268,22 @@ behind(ecma_t *e, ecma_node_t *first, ecma_node_t *n, int whole, follow_t f,
     }
 
     look = re_concat(e->set, RE_TEXT, plain(e, n->first));
-    left = n->negative ? re_minus(e->set, left, look)
-                       : re_and(e->set, left, look);
+    left =
+        n->negative ? re_minus(e->set, left, look) : re_and(e->set, left, look);
 
     if (follow_same(&f)) {
         *re = re_concat(e->set, left, f.at[C_START]);
         return 0;
     }
 
-    *re = re_or(e->set,
-                re_concat(e->set, re_and(e->set, left, RE_EMPTY),
-                          f.at[C_START]),
-                re_or(e->set,
-                      re_concat(e->set, re_and(e->set, left, e->to_other),
-                                f.at[C_OTHER]),
-                      re_concat(e->set, re_and(e->set, left, e->to_word),
-                                f.at[C_WORD])));
+    *re =
+        re_or(e->set,
+              re_concat(e->set, re_and(e->set, left, RE_EMPTY), f.at[C_START]),
+              re_or(e->set,
+                    re_concat(e->set, re_and(e->set, left, e->to_other),
+                              f.at[C_OTHER]),
+                    re_concat(e->set, re_and(e->set, left, e->to_word),
+                              f.at[C_WORD])));
 
     return 0;
 }
@@ -512,16 +512,15 @@ follow_plain(ecma_t *e, re_t r, follow_t *f)
         after = re_concat(e->set, after, f->at[C_WORD]);
 
     } else {
-        after = re_or(e->set,
-                      re_concat(e->set, re_and(e->set, r, e->to_word),
-                                f->at[C_WORD]),
-                      re_concat(e->set, re_and(e->set, r, e->to_other),
-                                f->at[C_OTHER]));
+        after = re_or(
+            e->set,
+            re_concat(e->set, re_and(e->set, r, e->to_word), f->at[C_WORD]),
+            re_concat(e->set, re_and(e->set, r, e->to_other), f->at[C_OTHER]));
     }
 
     for (i = 0; i < C_COUNT; i++) {
-        f->at[i] = re_or(e->set, after,
-                         re_nullable(e->set, r) ? f->at[i] : RE_NONE);
+        f->at[i] =
+            re_or(e->set, after, re_nullable(e->set, r) ? f->at[i] : RE_NONE);
     }
 }
 
@@ -728,9 +727,8 @@ follow_assert(ecma_t *e, const ecma_node_t *n, follow_t *f)
         LLM_TRY(follow(e, n->first, &look));
 
         for (i = 0; i < C_COUNT; i++) {
-            f->at[i] = n->negative
-                           ? re_minus(e->set, f->at[i], look.at[i])
-                           : re_and(e->set, f->at[i], look.at[i]);
+            f->at[i] = n->negative ? re_minus(e->set, f->at[i], look.at[i])
+                                   : re_and(e->set, f->at[i], look.at[i]);
         }
 
         return 0;
@@ -755,7 +753,7 @@ ecma_property(ecma_parser_t *p, str_t name, re_range_t **ranges, size_t *n)
     static const str_t prefixes[] = {str_lit("General_Category="),
                                      str_lit("gc=")};
     re_range_t        *list;
-    uint32_t           bits, cp;
+    uint32_t           bits, cp, end;
     size_t             i, k, cap;
 
     for (i = 0; i < llm_countof(prefixes); i++) {
@@ -797,16 +795,27 @@ ecma_property(ecma_parser_t *p, str_t name, re_range_t **ranges, size_t *n)
                          "a property that is no general category");
     }
 
-    for (cp = 0, k = 0; cp <= 0x10ffff; cp++) {
+    for (cp = 0, k = 0; cp <= 0x10ffff; cp = end + 1) {
+        end = cp;
+
+        /* Planes 4 to 13 are unassigned, 15 and 16 private but for their ends. */
+
+        if (cp == 0x40000) {
+            end = 0xdffff;
+
+        } else if (cp == 0xf0000 || cp == 0x100000) {
+            end = cp + 0xfffd;
+        }
+
         if (!(bits >> utf8proc_category((utf8proc_int32_t) cp) & 1)) {
             continue;
         }
 
         if (k > 0 && list[k - 1].hi + 1 == cp) {
-            list[k - 1].hi = cp;
+            list[k - 1].hi = end;
 
         } else if (k < cap) {
-            list[k++] = (re_range_t){cp, cp};
+            list[k++] = (re_range_t){cp, end};
         }
     }
 

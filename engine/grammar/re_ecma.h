@@ -14,10 +14,10 @@
 
 enum {
     ECMA_EMPTY = 0,
-    ECMA_CHAR,  /* min: the code point */
-    ECMA_CLASS, /* ranges[n_ranges] */
-    ECMA_SEQ,   /* children */
-    ECMA_ALT,   /* children */
+    ECMA_CHAR,   /* min: the code point */
+    ECMA_CLASS,  /* ranges[n_ranges] */
+    ECMA_SEQ,    /* children */
+    ECMA_ALT,    /* children */
     ECMA_REPEAT, /* first: what; min, max */
     ECMA_START,
     ECMA_END,

@@ -45,14 +45,16 @@ static int looking_at(const ecma_parser_t *p, const char *s);
 static int range_cmp(const void *a, const void *b);
 
 static const re_range_t digit[] = {{'0', '9'}};
-static const re_range_t word[] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'},
-                                  {'a', 'z'}};
-static const re_range_t space[] = {
-    {9, 13},          {0x20, 0x20},     {0xa0, 0xa0},     {0x1680, 0x1680},
-    {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f}, {0x205f, 0x205f},
-    {0x3000, 0x3000}, {0xfeff, 0xfeff}};
-static const re_range_t line_ends[] = {
-    {'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
+static const re_range_t word[] = {
+    {'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
+static const re_range_t space[] = {{9, 13},          {0x20, 0x20},
+                                   {0xa0, 0xa0},     {0x1680, 0x1680},
+                                   {0x2000, 0x200a}, {0x2028, 0x2029},
+                                   {0x202f, 0x202f}, {0x205f, 0x205f},
+                                   {0x3000, 0x3000}, {0xfeff, 0xfeff}};
+static const re_range_t line_ends[] = {{'\n', '\n'},
+                                       {'\r', '\r'},
+                                       {0x2028, 0x2029}};
 
 
 int
@@ -805,9 +807,12 @@ code_point(ecma_parser_t *p, uint32_t *cp)
     int c, n, i;
 
     c = peek(p, 0);
-    n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3
-                                   : c < 0xf5               ? 4
-                                                            : 0;
+    n = c < 0x80   ? 1
+        : c < 0xc2 ? 0
+        : c < 0xe0 ? 2
+        : c < 0xf0 ? 3
+        : c < 0xf5 ? 4
+                   : 0;
     *cp = n > 1 ? (uint32_t) c & (0xffu >> (n + 1)) : (uint32_t) c;
 
     for (i = 1; i < n; i++) {

@@ -19,12 +19,12 @@ typedef struct {
 } dec_t;
 
 typedef struct {
-    re_set_t       *set;
+    re_set_t          *set;
     const re_number_t *n;
-    re_t            digit, digits; /* one; any number of them */
-    re_t            frac;          /* what may follow whole digits */
-    char           *err;
-    size_t          err_size;
+    re_t               digit, digits; /* one; any number of them */
+    re_t               frac;          /* what may follow whole digits */
+    char              *err;
+    size_t             err_size;
 } num_t;
 
 static int  dec_read(num_t *c, str_t s, dec_t *d);
@@ -57,8 +57,7 @@ re_number(re_set_t *set, const re_number_t *n, re_t *re, char *err,
 
     if (!(n->flags & RE_NUMBER_INTEGER)) {
         c.frac = re_or(set, RE_EMPTY,
-                       re_run(set, ".", 1,
-                              re_repeat(set, c.digit, 1, RE_INF)));
+                       re_run(set, ".", 1, re_repeat(set, c.digit, 1, RE_INF)));
 
     } else if (n->flags & RE_NUMBER_FRACTION) {
         c.frac = re_or(set, RE_EMPTY, re_run(set, ".", 1, zeros));
@@ -97,9 +96,9 @@ re_number(re_set_t *set, const re_number_t *n, re_t *re, char *err,
         if (n->max.s) {
             r = re_or(set,
                       minus(&c, n->max_open ? any(&c, 0, 1) : any(&c, 1, 1)),
-                      n->max_open ? RE_NONE
-                                  : re_minus(set, any(&c, 1, 1),
-                                             any(&c, 0, 1)));
+                      n->max_open
+                          ? RE_NONE
+                          : re_minus(set, any(&c, 1, 1), any(&c, 0, 1)));
             m = re_and(set, m, r);
         }
 
@@ -287,11 +286,11 @@ at_least(num_t *c, const dec_t *d, int open)
     r = fraction(c, d, open, 0);
 
     for (i = d->whole - 1; i >= 0; i--) {
-        rest = re_concat(c->set,
-                         re_repeat(c->set, c->digit, (uint32_t) (d->whole - i)
-                                                         - 1,
-                                   (uint32_t) (d->whole - i) - 1),
-                         c->frac);
+        rest =
+            re_concat(c->set,
+                      re_repeat(c->set, c->digit, (uint32_t) (d->whole - i) - 1,
+                                (uint32_t) (d->whole - i) - 1),
+                      c->frac);
         r = re_or(c->set, re_run(c->set, d->digits + i, 1, r),
                   digit_range(c, (char) (d->digits[i] + 1), '9', rest));
     }
@@ -314,11 +313,11 @@ at_most(num_t *c, const dec_t *d, int open)
     r = fraction(c, d, open, 1);
 
     for (i = d->whole - 1; i >= 0; i--) {
-        rest = re_concat(c->set,
-                         re_repeat(c->set, c->digit, (uint32_t) (d->whole - i)
-                                                         - 1,
-                                   (uint32_t) (d->whole - i) - 1),
-                         c->frac);
+        rest =
+            re_concat(c->set,
+                      re_repeat(c->set, c->digit, (uint32_t) (d->whole - i) - 1,
+                                (uint32_t) (d->whole - i) - 1),
+                      c->frac);
         r = re_or(c->set, re_run(c->set, d->digits + i, 1, r),
                   digit_range(c, i == 0 && d->whole > 1 ? '1' : '0',
                               (char) (d->digits[i] - 1), rest));
@@ -359,11 +358,10 @@ fraction(num_t *c, const dec_t *d, int open, int less)
     end = less ? (open ? RE_NONE : RE_EMPTY) : (open ? RE_NONE : RE_EMPTY);
 
     for (i = d->n - 1; i >= d->whole; i--) {
-        r = re_or(c->set, re_run(c->set, d->digits + i, 1, r),
-                  less ? digit_range(c, '0', (char) (d->digits[i] - 1),
-                                     c->digits)
-                       : digit_range(c, (char) (d->digits[i] + 1), '9',
-                                     c->digits));
+        r = re_or(
+            c->set, re_run(c->set, d->digits + i, 1, r),
+            less ? digit_range(c, '0', (char) (d->digits[i] - 1), c->digits)
+                 : digit_range(c, (char) (d->digits[i] + 1), '9', c->digits));
 
         /* To end before it is to be less. */
 
@@ -386,8 +384,8 @@ digit_range(num_t *c, char lo, char hi, re_t tail)
         return RE_NONE;
     }
 
-    return re_concat(c->set,
-                     re_byte_range(c->set, (uint8_t) lo, (uint8_t) hi), tail);
+    return re_concat(c->set, re_byte_range(c->set, (uint8_t) lo, (uint8_t) hi),
+                     tail);
 }
 
 
@@ -404,8 +402,8 @@ any(num_t *c, int zero, int exponent)
 {
     re_t whole, r, e, nonzero, point;
 
-    whole = re_or(c->set, re_str(c->set, "0"),
-                  digit_range(c, '1', '9', c->digits));
+    whole =
+        re_or(c->set, re_str(c->set, "0"), digit_range(c, '1', '9', c->digits));
     r = re_concat(c->set, whole, c->frac);
 
     if (exponent) {

@@ -78,11 +78,10 @@ re_quoted_at(re_set_t *set, re_t a, uint32_t at)
     }
 
     chars = spellable(set, n.b);
-    rc = chars == RE_NONE ? RE_YES
-                          : re_is_none(set,
-                                       re_and(set, a,
-                                              re_concat(set, chars, RE_ALL)),
-                                       SEARCH_MAX);
+    rc = chars == RE_NONE
+             ? RE_YES
+             : re_is_none(set, re_and(set, a, re_concat(set, chars, RE_ALL)),
+                          SEARCH_MAX);
 
     if (set->rc != 0) {
         return RE_NONE;
@@ -137,9 +136,9 @@ spellable(re_set_t *set, uint32_t at)
         lo = lo < 0xdc00 ? 0xdc00 : lo;
         hi = hi > 0xdfff ? 0xdfff : hi;
 
-        return lo > hi ? RE_NONE
-                       : re_range(set, first + lo - 0xdc00,
-                                  first + hi - 0xdc00);
+        return lo > hi
+                   ? RE_NONE
+                   : re_range(set, first + lo - 0xdc00, first + hi - 0xdc00);
     }
 }
 
@@ -223,15 +222,15 @@ re_quoted_deriv(re_set_t *set, re_t a, uint8_t byte)
         return after_escape(set, n.a, byte);
 
     case AT_PAIR:
-        return byte == '\\' ? re_quoted_at(set, n.a,
-                                           AT(AT_PAIR_U, 0, n.b & 0x3ff))
-                            : RE_NONE;
+        return byte == '\\'
+                   ? re_quoted_at(set, n.a, AT(AT_PAIR_U, 0, n.b & 0x3ff))
+                   : RE_NONE;
 
     case AT_PAIR_U:
-        return byte == 'u' ? re_quoted_at(
-                                 set, n.a,
-                                 AT(AT_PAIR_HEX, 0u, (n.b & 0x3ff) << 12))
-                           : RE_NONE;
+        return byte == 'u'
+                   ? re_quoted_at(set, n.a,
+                                  AT(AT_PAIR_HEX, 0u, (n.b & 0x3ff) << 12))
+                   : RE_NONE;
 
     default:
         return after_hex(set, n, byte);
@@ -283,9 +282,8 @@ after_hex(re_set_t *set, re_node_t n, uint8_t byte)
             return re_quoted_at(set, n.a, AT(AT_PAIR, 0, value - 0xd800));
         }
 
-        return value >= 0xdc00 && value <= 0xdfff
-                   ? RE_NONE
-                   : after_char(set, n.a, value);
+        return value >= 0xdc00 && value <= 0xdfff ? RE_NONE
+                                                  : after_char(set, n.a, value);
     }
 
     first = n.b >> 12 & 0x3ff;
@@ -298,8 +296,7 @@ after_hex(re_set_t *set, re_node_t n, uint8_t byte)
 
     return value < 0xdc00 || value > 0xdfff
                ? RE_NONE
-               : after_char(set, n.a,
-                            0x10000 + (first << 10) + value - 0xdc00);
+               : after_char(set, n.a, 0x10000 + (first << 10) + value - 0xdc00);
 }
 
 

@@ -93,6 +93,6 @@ fuzz_instance(const js_schema_t *schema, const char *text, size_t len)
 }
 
 
-#define MUTATIONS 1000
+#define MUTATIONS 10000
 
 #include "t/fuzz/replay.h"

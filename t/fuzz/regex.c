@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include "engine/grammar/re_dfa.h"
 
-#define MUTATIONS 1500
+#define MUTATIONS 300
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -26,7 +26,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const re_limits_t limits = {.max_nodes = 20000,
                                        .max_bytes = 16u << 20,
-                                       .max_steps = 100000,
+                                       .max_steps = 50000,
                                        .max_depth = 300};
     re_set_t                *set;
 
@@ -55,17 +55,18 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 static void
 pattern(re_set_t *set, int how, const char *s, size_t len)
 {
-    const char *text;
+    const char *end, *text;
     char        err[128];
     re_t        re;
     int         rc;
 
-    text = memchr(s, '\n', len);
-    text = text ? text + 1 : s + len;
+    end = memchr(s, '\n', len);
+    text = end ? end + 1 : s + len;
+    end = end ? end : text;
     err[0] = '\0';
-    rc = how & 1 ? re_ecma_whole(set, s, (size_t) (text - s), &re, err,
-                                 sizeof(err))
-                 : re_ecma(set, s, (size_t) (text - s), &re, err, sizeof(err));
+    rc = how & 1
+             ? re_ecma_whole(set, s, (size_t) (end - s), &re, err, sizeof(err))
+             : re_ecma(set, s, (size_t) (end - s), &re, err, sizeof(err));
 
     if (rc != 0) {
         if (err[0] == '\0') {
@@ -116,7 +117,7 @@ check(re_set_t *set, re_t re, const char *s, size_t len)
     int32_t       at;
     size_t        i;
     buf_t         out = {0};
-    re_t          d, not;
+    re_t          d, not ;
     int           in, none, found;
 
     len = len > 200 ? 200 : len;
@@ -151,7 +152,7 @@ check(re_set_t *set, re_t re, const char *s, size_t len)
             break;
         }
 
-        if (in != !re_nullable(set, not)
+        if (in != !re_nullable(set, not )
             || in != (re_dfa_get(dfa, at)->n_accepts == 1)
             || (in && none == RE_YES)
             || (at == RE_DFA_DEAD && re_is_none(set, d, 200) == RE_NO)) {

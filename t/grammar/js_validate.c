@@ -4,6 +4,7 @@
  */
 
 #include <errno.h>
+#include "engine/grammar/js_uri.h"
 #include "engine/grammar/js_validate.h"
 #include "t/lib/tap.h"
 
@@ -15,6 +16,14 @@ static void test_result(void);
 static void test_bounds(void);
 static void test_chain(void);
 static void test_formats(void);
+static void test_names(void);
+static void test_uris(void);
+
+/* str_lit() that may stand in constant data. */
+#define str_lit_(l)                                                            \
+    {                                                                          \
+        l, sizeof(l) - 1                                                       \
+    }
 
 static char err[512];
 
@@ -27,6 +36,8 @@ main(void)
     test_result();
     test_bounds();
     test_formats();
+    test_names();
+    test_uris();
 
     return tap_done();
 }
@@ -37,12 +48,27 @@ static int
 verdict(const char *text, const char *value, int formats, uint32_t draft,
         js_result_t *result)
 {
+    static const js_remote_t remotes[] = {
+        {str_lit_("http://r/int"), str_lit_("{\"type\":\"integer\"}")},
+        {str_lit_("http://r/list"),
+         str_lit_("{\"$dynamicAnchor\":\"item\",\"$defs\":{\"i\":{"
+                  "\"$ref\":\"int\"}},\"items\":{\"$ref\":\"#/$defs/i\"}}")},
+        {str_lit_("http://r/meta"),
+         str_lit_("{\"$schema\":\"https://json-schema.org/draft/2020-12/"
+                  "schema\",\"$vocabulary\":{\"https://json-schema.org/draft/"
+                  "2020-12/vocab/core\":true}}")},
+        {str_lit_("http://r/strange"),
+         str_lit_("{\"$vocabulary\":{\"http://r/vocab/x\":true}}")},
+    };
     js_schema_options_t   options = {.draft = draft};
     js_validate_options_t how = {.formats = formats};
     const js_value_t     *v;
     js_schema_t          *schema;
     arena_t               arena;
     int                   rc;
+
+    options.remotes = remotes;
+    options.n_remotes = llm_countof(remotes);
 
     rc =
         js_schema_open(text, strlen(text), &options, &schema, err, sizeof(err));
@@ -372,4 +398,97 @@ test_formats(void)
            "a format says nothing unless asked");
     is_int(verdict("{\"format\":\"date\"}", "7", 1, 0, NULL), 1,
            "a format is of strings");
+}
+
+
+/* Remotes, dynamic and recursive references, vocabularies. */
+static void
+test_names(void)
+{
+    static const struct {
+        const char *schema, *value;
+        int         rc;
+    } cases[] = {
+        {"{\"$ref\":\"http://r/int\"}", "1", 1},
+        {"{\"$ref\":\"http://r/int\"}", "\"\"", 0},
+        {"{\"$ref\":\"http://r/list\"}", "[1,2]", 1},
+        {"{\"$ref\":\"http://r/list\"}", "[1,\"\"]", 0},
+        {"{\"$id\":\"http://r/x\",\"$ref\":\"./y/../list#/$defs/i\"}", "1.5",
+         0},
+        {"{\"$ref\":\"http://r/list#/$defs/j\"}", "1", -ENOTSUP},
+        {"{\"$schema\":\"http://r/meta\",\"type\":\"string\"}", "1", 1},
+        {"{\"$schema\":\"http://r/strange\"}", "1", -ENOTSUP},
+        {"{\"$id\":\"http://t/strict\",\"$dynamicAnchor\":\"n\",\"$ref\":"
+         "\"tree\",\"unevaluatedProperties\":false,\"$defs\":{\"t\":{\"$id\":"
+         "\"tree\",\"$dynamicAnchor\":\"n\",\"properties\":{\"k\":{"
+         "\"$dynamicRef\":\"#n\"}}}}}",
+         "{\"k\":{\"x\":1}}", 0},
+        {"{\"$id\":\"http://t/tree\",\"$dynamicAnchor\":\"n\",\"properties\":{"
+         "\"k\":{\"$dynamicRef\":\"#n\"}}}",
+         "{\"k\":{\"x\":1}}", 1},
+        {"{\"$schema\":\"https://json-schema.org/draft/2019-09/schema\","
+         "\"$id\":\"http://t/strict\",\"$recursiveAnchor\":true,\"$ref\":"
+         "\"tree\",\"unevaluatedProperties\":false,\"$defs\":{\"t\":{\"$id\":"
+         "\"tree\",\"$recursiveAnchor\":true,\"properties\":{\"k\":{"
+         "\"$recursiveRef\":\"#\"}}}}}",
+         "{\"k\":{\"x\":1}}", 0},
+        {"{\"$schema\":\"http://json-schema.org/draft-07/schema#\",\"$ref\":"
+         "\"#x\",\"definitions\":{\"a\":{\"$id\":\"#x\",\"const\":1}}}",
+         "2", 0},
+    };
+    size_t i;
+
+    for (i = 0; i < llm_countof(cases); i++) {
+        is_int(verdict(cases[i].schema, cases[i].value, 0, 0, NULL),
+               cases[i].rc, "%s: %s", cases[i].schema, cases[i].value);
+    }
+}
+
+
+/* RFC 3986, 5.4. */
+static void
+test_uris(void)
+{
+    static const char  base[] = "http://a/b/c/d;p?q";
+    static const char *cases[][2] = {
+        {"g:h", "g:h"},
+        {"g", "http://a/b/c/g"},
+        {"./g", "http://a/b/c/g"},
+        {"g/", "http://a/b/c/g/"},
+        {"/g", "http://a/g"},
+        {"//g", "http://g"},
+        {"?y", "http://a/b/c/d;p?y"},
+        {"g?y#s", "http://a/b/c/g?y#s"},
+        {"#s", "http://a/b/c/d;p?q#s"},
+        {";x", "http://a/b/c/;x"},
+        {"", "http://a/b/c/d;p?q"},
+        {".", "http://a/b/c/"},
+        {"./", "http://a/b/c/"},
+        {"..", "http://a/b/"},
+        {"../g", "http://a/b/g"},
+        {"../..", "http://a/"},
+        {"../../g", "http://a/g"},
+        {"../../../g", "http://a/g"},
+        {"/./g", "http://a/g"},
+        {"/../g", "http://a/g"},
+        {"g.", "http://a/b/c/g."},
+        {"..g", "http://a/b/c/..g"},
+        {"./g/.", "http://a/b/c/g/"},
+        {"g/./h", "http://a/b/c/g/h"},
+        {"g/../h", "http://a/b/c/h"},
+        {"g;x=1/../y", "http://a/b/c/y"},
+        {"g?y/../x", "http://a/b/c/g?y/../x"},
+        {"urn:x:y#z", "urn:x:y#z"},
+    };
+    arena_t arena;
+    size_t  i;
+
+    arena_init(&arena, 0);
+
+    for (i = 0; i < llm_countof(cases); i++) {
+        is_str(js_uri_resolve(&arena, str_of(base), str_of(cases[i][0])).s,
+               cases[i][1], "\"%s\"", cases[i][0]);
+    }
+
+    arena_free(&arena);
 }

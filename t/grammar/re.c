@@ -272,8 +272,8 @@ test_random(void)
         }
 
         for (; k < 24 && bad + none == 0; k++) {
-            random_node(set, &pool[rnd((uint32_t) k)],
-                        &pool[rnd((uint32_t) k)], &l);
+            random_node(set, &pool[rnd((uint32_t) k)], &pool[rnd((uint32_t) k)],
+                        &l);
             pool[k] = l;
             i = compare(set, dfa, &l);
             bad += i >= 0;
@@ -336,8 +336,7 @@ unescape(const char *s, int len, char *out)
         i += 4;
 
         if (v >= 0xd800 && v <= 0xdfff) {
-            if (v > 0xdbff || len - i < 7 || s[i + 1] != '\\'
-                || s[i + 2] != 'u'
+            if (v > 0xdbff || len - i < 7 || s[i + 1] != '\\' || s[i + 2] != 'u'
                 || strspn(s + i + 3, "0123456789abcdefABCDEF") < 4
                 || sscanf(s + i + 3, "%4x", &low) != 1 || low < 0xdc00
                 || low > 0xdfff) {
@@ -372,20 +371,36 @@ unescape(const char *s, int len, char *out)
 static void
 test_quoted(void)
 {
-    static const char *const patterns[] = {
-        "",         "^a*$",    "^[a-cé]{1,3}$", "^[^a]*$",     "b\\n",
-        "^\\W{2}$", "^.{0,4}$", "^[\"\\\\/]+$", "^(a|\\u20ac|😀)+$",
-        "^😀$",     "^[\\u{1f600}-\\u{1f64f}]$"};
-    static const char *const bits[] = {
-        "a",      "b",      "\\",     "u",        "\\u",    "00",   "61",
-        "e9",     "E9",     "\\u00",  "20aC",     "\\n",    "\\/",  "\\\"",
-        "\\\\",   "\"",     "\xc3\xa9", "\xf0\x9f\x98\x80", "\n",   "\\ud83d",
-        "\\uDE00", "\\uD83D\\ude00", "0061", "d8", "\xc3", "/", "\\b"};
-    char      s[256], d[256], err[128];
-    re_set_t *set = re_new(NULL);
-    re_t      re, q;
-    int       i, k, n, len, want, bad, hits;
-    size_t    p;
+    static const char *const patterns[] = {"",
+                                           "^a*$",
+                                           "^[a-cé]{1,3}$",
+                                           "^[^a]*$",
+                                           "b\\n",
+                                           "^\\W{2}$",
+                                           "^.{0,4}$",
+                                           "^[\"\\\\/]+$",
+                                           "^(a|\\u20ac|😀)+$",
+                                           "^😀$",
+                                           "^[\\u{1f600}-\\u{1f64f}]$"};
+    static const char *const bits[] = {"a",        "b",
+                                       "\\",       "u",
+                                       "\\u",      "00",
+                                       "61",       "e9",
+                                       "E9",       "\\u00",
+                                       "20aC",     "\\n",
+                                       "\\/",      "\\\"",
+                                       "\\\\",     "\"",
+                                       "\xc3\xa9", "\xf0\x9f\x98\x80",
+                                       "\n",       "\\ud83d",
+                                       "\\uDE00",  "\\uD83D\\ude00",
+                                       "0061",     "d8",
+                                       "\xc3",     "/",
+                                       "\\b"};
+    char                     s[256], d[256], err[128];
+    re_set_t                *set = re_new(NULL);
+    re_t                     re, q;
+    int                      i, k, n, len, want, bad, hits;
+    size_t                   p;
 
     bad = 0;
     hits = 0;
@@ -456,8 +471,8 @@ random_number(char *s)
 static void
 test_numbers(void)
 {
-    static const char *const multiples[] = {"1", "3", "0.5", "0.125", "7",
-                                            "2.5", "1e1"};
+    static const char *const multiples[] = {"1", "3",   "0.5", "0.125",
+                                            "7", "2.5", "1e1"};
     static const int64_t     by[] = {1000, 3000, 500, 125, 7000, 2500, 10000};
     char                     lo[32], hi[32], s[32], err[64];
     re_number_t              n;
@@ -472,7 +487,8 @@ test_numbers(void)
     for (i = 0; i < 400; i++) {
         random_number(lo);
         random_number(hi);
-        n = (re_number_t){.flags = rnd(8), .min_open = rnd(2),
+        n = (re_number_t){.flags = rnd(8),
+                          .min_open = rnd(2),
                           .max_open = rnd(2)};
         m = (int) rnd(2 * llm_countof(by));
         n.min = rnd(4) ? str_of(lo) : (str_t){0};
@@ -495,18 +511,18 @@ test_numbers(void)
                         && strspn(strchr(s, '.') + 1, "0")
                                == strlen(strchr(s, '.') + 1));
             want = spell && (!(n.flags & RE_NUMBER_INTEGER) || v % 1000 == 0)
-                   && (!n.min.s || (n.min_open ? v > thousand(lo)
-                                               : v >= thousand(lo)))
-                   && (!n.max.s || (n.max_open ? v < thousand(hi)
-                                               : v <= thousand(hi)))
+                   && (!n.min.s
+                       || (n.min_open ? v > thousand(lo) : v >= thousand(lo)))
+                   && (!n.max.s
+                       || (n.max_open ? v < thousand(hi) : v <= thousand(hi)))
                    && (!n.multiple.s || v % by[m] == 0);
             hits += want;
 
             if (re_match(set, re, s, strlen(s)) != want) {
                 diag("%s %s..%s%s of %s flags %u: %s want %d",
-                     n.min_open ? "(" : "[", n.min.s ? lo : "", n.max.s ? hi : "",
-                     n.max_open ? ")" : "]", n.multiple.s ? n.multiple.s : "",
-                     n.flags, s, want);
+                     n.min_open ? "(" : "[", n.min.s ? lo : "",
+                     n.max.s ? hi : "", n.max_open ? ")" : "]",
+                     n.multiple.s ? n.multiple.s : "", n.flags, s, want);
                 bad++;
             }
         }
@@ -574,7 +590,9 @@ test_number_spellings(void)
     n = (re_number_t){.flags = 1, .min = str_lit("5"), .max = str_lit("3")};
     rc = re_number(set, &n, &re, err, sizeof(err));
     is_int(re_is_none(set, re, 0), RE_YES, "5 to 3 is nothing");
-    n = (re_number_t){.flags = 1, .min = str_lit("1"), .max = str_lit("6"),
+    n = (re_number_t){.flags = 1,
+                      .min = str_lit("1"),
+                      .max = str_lit("6"),
                       .multiple = str_lit("7")};
     rc = re_number(set, &n, &re, err, sizeof(err));
     is_int(re_is_none(set, re, 0), RE_YES, "no 7 from 1 to 6");
@@ -593,8 +611,8 @@ oracle(const char *pattern, size_t len)
     int        rc;
 
     return pcre2_compile((PCRE2_SPTR) pattern, len,
-                         PCRE2_UTF | PCRE2_DOLLAR_ENDONLY
-                             | PCRE2_ALT_BSUX | PCRE2_ALLOW_EMPTY_CLASS,
+                         PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_ALT_BSUX
+                             | PCRE2_ALLOW_EMPTY_CLASS,
                          &rc, &at, NULL);
 }
 
@@ -617,8 +635,8 @@ against(re_set_t *set, const char *pattern, size_t len, int strings, int *n)
 
     if (rc != 0 || code == NULL) {
         if (rc == 0 || rc == -ENOTSUP || (rc == -EINVAL && code)) {
-            diag("/%.*s/: %s, PCRE2 %s", (int) len, pattern,
-                 rc ? err : "fine", code ? "fine" : "refuses");
+            diag("/%.*s/: %s, PCRE2 %s", (int) len, pattern, rc ? err : "fine",
+                 code ? "fine" : "refuses");
         }
 
         pcre2_code_free(code);
@@ -675,9 +693,9 @@ static void
 random_pattern(char *s, int depth)
 {
     static const char *const atoms[] = {
-        "a",   "b",    "0",     "[ab]", "[^a]",  "\\d",   "\\w",   ".",
-        "\\-", "\\s",  "[0-9_]", "\\W", "(?:)",  "ab",    "x?",    "\\.",
-        "^",   "$",    "\\b",   "\\B",  "[^\\d]", "\\x61", "\\u0062"};
+        "a",   "b",   "0",      "[ab]", "[^a]",   "\\d",   "\\w",    ".",
+        "\\-", "\\s", "[0-9_]", "\\W",  "(?:)",   "ab",    "x?",     "\\.",
+        "^",   "$",   "\\b",    "\\B",  "[^\\d]", "\\x61", "\\u0062"};
     static const char *const ends[] = {"*", "+", "?", "{2}", "{1,3}", "{2,}?"};
     uint32_t                 i, n, kind;
 
@@ -697,10 +715,7 @@ random_pattern(char *s, int depth)
             continue;
         }
 
-        strcat(s, kind == 5   ? "("
-                  : kind == 6 ? "(?:"
-                  : rnd(2)    ? "(?="
-                              : "(?!");
+        strcat(s, kind == 5 ? "(" : kind == 6 ? "(?:" : rnd(2) ? "(?=" : "(?!");
         random_pattern(s, depth - 1);
 
         if (rnd(2)) {
@@ -720,52 +735,59 @@ random_pattern(char *s, int depth)
 static void
 test_patterns(void)
 {
-    static const char *const known[] = {
-        "",
-        "^$",
-        "^[a-z]+$",
-        "a|b|",
-        "^(foo|bar|foobar|ba)$",
-        "^(?=.*[a-z])(?=.*\\d).{4,8}$",
-        "^(?!a)(?!.*b$)\\w+$",
-        "^((?!ab).)*$",
-        "^(?:(?!-)[a-z0-9-])*$",
-        "(?<=a)b",
-        "(?<!a)b$",
-        "^a(?<!b)\\d+(?<=1)$",
-        "\\bab\\b",
-        "\\Bb",
-        "^\\d{3}-\\d{4}$",
-        "^([0-9]{1,3}\\.){3}[0-9]{1,3}$",
-        "^(a{1,3}b?){2,4}$",
-        "[\\w.-]+@[a-z]+\\.[a-z]{2,}",
-        "^[^\\s/]+/[^/]*$",
-        "^[\\]\\-a]+$",
-        "^[-a]+[a-]$",
-        "a{,3}",
-        "x{a}",
-        "]}",
-        "^(?<year>\\d{4})$",
-        "^\\cJ$",
-        "[^]a",
-        "^.*$",
-        "(^a|b$)",
-        "(^a|b)*c",
-        "^(\\/?([a-z0-9]*)($|\\/))*$",
-        "(?:^|,)(?:a$|b)+",
-        "a(?=b)b",
-        "(?=a|b).$"};
+    static const char *const known[] = {"",
+                                        "^$",
+                                        "^[a-z]+$",
+                                        "a|b|",
+                                        "^(foo|bar|foobar|ba)$",
+                                        "^(?=.*[a-z])(?=.*\\d).{4,8}$",
+                                        "^(?!a)(?!.*b$)\\w+$",
+                                        "^((?!ab).)*$",
+                                        "^(?:(?!-)[a-z0-9-])*$",
+                                        "(?<=a)b",
+                                        "(?<!a)b$",
+                                        "^a(?<!b)\\d+(?<=1)$",
+                                        "\\bab\\b",
+                                        "\\Bb",
+                                        "^\\d{3}-\\d{4}$",
+                                        "^([0-9]{1,3}\\.){3}[0-9]{1,3}$",
+                                        "^(a{1,3}b?){2,4}$",
+                                        "[\\w.-]+@[a-z]+\\.[a-z]{2,}",
+                                        "^[^\\s/]+/[^/]*$",
+                                        "^[\\]\\-a]+$",
+                                        "^[-a]+[a-]$",
+                                        "a{,3}",
+                                        "x{a}",
+                                        "]}",
+                                        "^(?<year>\\d{4})$",
+                                        "^\\cJ$",
+                                        "[^]a",
+                                        "^.*$",
+                                        "(^a|b$)",
+                                        "(^a|b)*c",
+                                        "^(\\/?([a-z0-9]*)($|\\/))*$",
+                                        "(?:^|,)(?:a$|b)+",
+                                        "a(?=b)b",
+                                        "(?=a|b).$"};
     static const struct {
         const char *pattern;
         int         rc;
-    } refused[] = {{"(a)\\1", -ENOTSUP},  {"(?<n>a)\\k<n>", -ENOTSUP},
-                   {"(?i)a", -ENOTSUP},   {"(a", -EINVAL},
-                   {"a)", -EINVAL},       {"[a", -EINVAL},
-                   {"*a", -EINVAL},       {"a**", -EINVAL},
-                   {"[b-a]", -EINVAL},    {"\\a", -EINVAL},
-                   {"a{3,2}", -EINVAL},   {"\\u12", -EINVAL},
-                   {"\\p{Greek}", -ENOTSUP}, {"a\\", -EINVAL},
-                   {"\xff", -EINVAL},     {"(?:a(?=b))*c", -ENOTSUP},
+    } refused[] = {{"(a)\\1", -ENOTSUP},
+                   {"(?<n>a)\\k<n>", -ENOTSUP},
+                   {"(?i)a", -ENOTSUP},
+                   {"(a", -EINVAL},
+                   {"a)", -EINVAL},
+                   {"[a", -EINVAL},
+                   {"*a", -EINVAL},
+                   {"a**", -EINVAL},
+                   {"[b-a]", -EINVAL},
+                   {"\\a", -EINVAL},
+                   {"a{3,2}", -EINVAL},
+                   {"\\u12", -EINVAL},
+                   {"\\p{Greek}", -ENOTSUP},
+                   {"a\\", -EINVAL},
+                   {"\xff", -EINVAL},
+                   {"(?:a(?=b))*c", -ENOTSUP},
                    {"((((a{9}){9}){9}){9}", -EINVAL},
                    {"a{999999999}", -E2BIG}};
     char      s[4096], err[256];
@@ -852,7 +874,8 @@ test_details(void)
 
     re_free(set);
     set = re_new(&little);
-    is_int(re_ecma(set, "(a|aa|aaa|b.{9,90}c){9,90}x", 27, &a, err, sizeof(err)),
+    is_int(re_ecma(set, "(a|aa|aaa|b.{9,90}c){9,90}x", 27, &a, err,
+                   sizeof(err)),
            0, "compiled with few steps");
 
     for (i = 0; i < 10000 && re_failed(set, NULL) == 0; i++) {

@@ -369,7 +369,8 @@ test_halves(void)
 /* A head alone: no tensor's data is looked at. */
 
 static gguf_t *
-head_of(const char *const *names, const uint32_t (*shapes)[3], size_t n)
+head_of(const char *const *names, const uint32_t (*shapes)[3], size_t n,
+        char **data_new)
 {
     gguf_writer_t *w = gguf_writer_new();
     uint64_t       dims[4] = {1, 1, 1, 1};
@@ -400,6 +401,8 @@ head_of(const char *const *names, const uint32_t (*shapes)[3], size_t n)
         printf("Bail out! %s\n", err);
         exit(1);
     }
+
+    *data_new = data;
 
     return g;
 }
@@ -440,6 +443,7 @@ test_types(void)
     uint32_t    shapes[llm_countof(cases)][3];
     quant_t     q = QUANT_NONE;
     gguf_t     *g;
+    char       *data;
     size_t      i;
 
     for (i = 0; i < llm_countof(cases); i++) {
@@ -447,7 +451,7 @@ test_types(void)
         memcpy(shapes[i], cases[i].shape, sizeof(shapes[i]));
     }
 
-    g = head_of(names, shapes, llm_countof(cases));
+    g = head_of(names, shapes, llm_countof(cases), &data);
 
     for (i = 0; i < llm_countof(cases); i++) {
         const gguf_tensor_t *t = gguf_tensor_at(g, i);
@@ -462,12 +466,14 @@ test_types(void)
     }
 
     gguf_close(g);
+    free(data);
 
     /* Without output.weight the table is the output. */
-    g = head_of(names, shapes, 1);
+    g = head_of(names, shapes, 1, &data);
     is_int(quant_type(QUANT_Q4_K, g, gguf_tensor_at(g, 0)), GGML_Q6_K,
            "a tied embedding has six bits");
     gguf_close(g);
+    free(data);
 
     ok(quant_of("q4_k", 4, &q) == 0 && q == QUANT_Q4_K
            && quant_of("q8_0", 4, &q) == 0 && q == QUANT_Q8_0,

@@ -798,13 +798,17 @@ test_loading(void)
     static const char *const options[] = {"--memory", "1g", NULL};
     worker_t                 w = {0};
     uint64_t                 ms;
-    int                      i, st;
+    int                      i, st, rc;
 
     for (i = 0; i < 3; i++) {
         engine = (engine_t){0};
-        if (engine_start(&engine, options) < 0
-            || worker_open(&w, &engine, 1 << 16, 1 << 16) < 0) {
-            ok(0, "an engine with a model");
+        rc = engine_start(&engine, options);
+        rc = rc < 0 ? rc : worker_open(&w, &engine, 1 << 16, 1 << 16);
+
+        if (rc < 0) {
+            ok(0, "an engine with a model: %s", strerror(-rc));
+            engine_stop(&engine, SIGKILL, NULL);
+            worker_close(&w);
             return;
         }
 
