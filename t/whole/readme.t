@@ -81,6 +81,7 @@ for my $tool (qw(quantize perplexity bench)) {
     my $c = do { local (@ARGV, $/) = "util/$tool.c"; <> };
     $help .= "--$1\n" while $c =~ /\{"([a-z-]+)", [01], NULL, /g;
 }
+$help .= `$ENV{PWD}/build/llm-gemmbench --help 2>&1`;
 for my $o ($readme =~ /(?<![\w-])--([a-z][a-z-]+)/g) {
     like($help, qr/--\Q$o\E\b/, "option --$o") unless $o =~ /^(version|help)$/;
 }
