@@ -216,14 +216,6 @@ int
 quant_rows(uint32_t type, const float *x, uint64_t rows, uint64_t cols,
            void *out)
 {
-    return quant_rows_by(type, x, NULL, rows, cols, out);
-}
-
-
-int
-quant_rows_by(uint32_t type, const float *x, const float *imp, uint64_t rows,
-              uint64_t cols, void *out)
-{
     const gguf_type_t *info = gguf_type(type);
     uint8_t           *p = out;
     uint64_t           i;
@@ -275,7 +267,7 @@ quant_rows_by(uint32_t type, const float *x, const float *imp, uint64_t rows,
     }
 
     for (i = 0; i < rows; i++) {
-        quant_blocks(type, x + i * cols, imp, cols, p);
+        quant_blocks(type, x + i * cols, cols, p);
         p += cols / info->block_elems * info->block_bytes;
     }
 

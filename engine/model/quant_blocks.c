@@ -30,8 +30,8 @@ typedef struct {
     uint32_t type;
     uint32_t elems;
     uint32_t bytes;
-    void (*base)(const float *x, const float *imp, uint8_t *out);
-    void (*avx2)(const float *x, const float *imp, uint8_t *out);
+    void (*base)(const float *x, uint8_t *out);
+    void (*avx2)(const float *x, uint8_t *out);
 } qb_format_t;
 
 static const qb_format_t *qb_find(uint32_t type);
@@ -104,12 +104,11 @@ quant_blocks_known(uint32_t type)
 
 
 void
-quant_blocks(uint32_t type, const float *x, const float *imp, uint64_t n,
-             uint8_t *out)
+quant_blocks(uint32_t type, const float *x, uint64_t n, uint8_t *out)
 {
     uint64_t           i;
     const qb_format_t *f = qb_find(type);
-    void (*put)(const float *, const float *, uint8_t *);
+    void (*put)(const float *, uint8_t *);
 
     put = f->base;
 
@@ -120,7 +119,7 @@ quant_blocks(uint32_t type, const float *x, const float *imp, uint64_t n,
 #endif
 
     for (i = 0; i < n; i += f->elems, out += f->bytes) {
-        put(x + i, imp ? imp + i : NULL, out);
+        put(x + i, out);
     }
 }
 

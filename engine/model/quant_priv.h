@@ -10,19 +10,10 @@
 
 /*
  * n floats, finite and none above QUANT_MAX, into blocks of `type`, one that
- * quant_blocks_known() knows; n divides by its block.  imp: how much each
- * one's error counts, positive; or NULL.  Any alignment.
+ * quant_blocks_known() knows; n divides by its block.  Any alignment.
  */
-void quant_blocks(uint32_t type, const float *x, const float *imp, uint64_t n,
-                  uint8_t *out);
+void quant_blocks(uint32_t type, const float *x, uint64_t n, uint8_t *out);
 int  quant_blocks_known(uint32_t type);
-
-/*
- * quant_rows() where errors of columns count differently: imp[cols], finite
- * and positive, or NULL.
- */
-int quant_rows_by(uint32_t type, const float *x, const float *imp,
-                  uint64_t rows, uint64_t cols, void *out);
 
 /* Largest magnitude: minima are halves too. */
 #define QUANT_MAX 60000.0f

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 
-# Regular expressions against brute force and PCRE2.
+# Regular expressions against PCRE2, spellings and numbers.
 
 use strict;
 use warnings;
