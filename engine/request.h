@@ -40,6 +40,50 @@ typedef struct {
     size_t         n_tokens;
 } gen_prompt_t;
 
+/*
+ * What a model may call.  `at` is where in the body it stands, as a JSON
+ * pointer ("/tools/3"): schemas are read from the body's own text, as every
+ * digit of a number counts there.
+ */
+enum { GEN_TOOL_FUNCTION = 1, GEN_TOOL_CUSTOM };
+
+enum { GEN_SYNTAX_TEXT = 0, GEN_SYNTAX_LARK, GEN_SYNTAX_REGEX };
+
+typedef struct {
+    int   kind;
+    str_t name;
+    str_t at;
+    str_t schema;     /* pointer to a function's parameters; s NULL: none */
+    int   strict;     /* as asked; arguments are constrained in any case */
+    int   offered;    /* by tool_choice: may be called in this answer */
+    int   syntax;     /* of a custom tool's input */
+    str_t definition; /* its grammar */
+} gen_tool_t;
+
+enum { GEN_CALLS_NONE = 0, GEN_CALLS_AUTO, GEN_CALLS_REQUIRED };
+
+/* What the answer's content must be. */
+enum {
+    GEN_FORMAT_TEXT = 0,
+    GEN_FORMAT_JSON_OBJECT,
+    GEN_FORMAT_JSON_SCHEMA, /* format_at: where in the body the schema is */
+    GEN_FORMAT_GBNF,        /* format_text */
+    GEN_FORMAT_LARK,
+    GEN_FORMAT_REGEX,
+    GEN_FORMAT_CHOICE /* format_list */
+};
+
+enum {
+    GEN_EFFORT_DEFAULT = 0, /* not said */
+    GEN_EFFORT_NONE,
+    GEN_EFFORT_MINIMAL,
+    GEN_EFFORT_LOW,
+    GEN_EFFORT_MEDIUM,
+    GEN_EFFORT_HIGH,
+    GEN_EFFORT_XHIGH,
+    GEN_EFFORT_MAX
+};
+
 typedef struct {
     int     kind;
     arena_t arena;
@@ -83,6 +127,26 @@ typedef struct {
     int         ignore_eos;
     int         logprobs; /* wanted */
     uint32_t    n_top;
+
+    /* Tools.  `tools` above is what the template shows; NULL: none. */
+    gen_tool_t *offers;
+    uint32_t    n_offers;
+    int         calls;     /* GEN_CALLS_* */
+    int         parallel;  /* more than one call in an answer */
+    int         functions; /* legacy `functions`: answer as function_call */
+
+    int          format;       /* GEN_FORMAT_* */
+    const char  *format_param; /* which parameter to blame in a 400 */
+    str_t        format_at;
+    str_t        format_text;
+    const str_t *format_list;
+    uint32_t     n_format_list;
+    int          order_free; /* of properties */
+    int          space;      /* 0 compact, 1 single, 2 any: as gr_front.h */
+
+    int      effort;       /* GEN_EFFORT_* */
+    int      has_budget;   /* thinking_budget was given: */
+    uint32_t think_budget; /* tokens of reasoning, at most */
 
     int stream;
     int include_usage;
@@ -135,8 +199,17 @@ enum {
  * piece uses up (0 or more: held-back text belongs to the piece that sets it
  * free); filled where logprobs are wanted.
  */
+enum {
+    GEN_PART_CONTENT = 0,
+    GEN_PART_REASONING,
+    GEN_PART_CALL, /* a call begins: text is the tool's whole name */
+    GEN_PART_INPUT /* a piece of its arguments (or a custom tool's input) */
+};
+
 typedef struct {
     uint32_t           choice;
+    int                part;
+    uint32_t           call; /* of CALL and INPUT: 0, 1, ... in its choice */
     str_t              text;
     const gen_token_t *tokens;
     uint32_t           n_tokens;

@@ -66,7 +66,19 @@ typedef struct {
     uint64_t queue_ns;        /* CLOCK_MONOTONIC deadlines, 0: none: to be */
     uint64_t first_ns;        /* ... running, to have a first token, */
     uint64_t done_ns;         /* ... to be done */
-    void    *data;            /* the caller's */
+
+    /*
+     * What the output must be, or NULL; the caller holds it until GONE.  A
+     * choice ends (STOP) when nothing can come any more.  After budget tokens
+     * of reasoning (grammar_state_thinking(); 0: no budget) the tokens of
+     * think_end are forced.
+     */
+    grammar_t     *grammar;
+    uint32_t       think_budget;
+    const int32_t *think_end; /* borrowed until GONE */
+    uint32_t       n_think_end;
+
+    void *data; /* the caller's */
 
     void    *priv; /* the scheduler's */
     uint32_t priv_gen;
