@@ -143,6 +143,7 @@ $(BUILD)/ngx-llm-engine: $(BUILD)/obj/engine/main.o $(LIB)
 	@echo "  LD    $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(BUILD)/llm-maskbench: LDLIBS += -lz
 $(BUILD)/llm-%: $(BUILD)/obj/util/%.o $(LIB)
 	@echo "  LD    $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)

@@ -25,6 +25,8 @@ typedef struct {
     int order;
     int space;
     int formats_off; /* 1: format is no assertion */
+
+    uint32_t draft; /* JS_DRAFT_*, where the schema does not say; 0: any */
 } gr_json_options_t;
 
 /*

@@ -2,8 +2,9 @@
  * Formats as languages, for those who generate: see js_type.h.  Each is what
  * js_format_check() takes, with two exceptions that only leave texts out:
  * no label of a hostname is an A-label ("xn--...", whose validity is no
- * regular language).  idn-hostname (whose rules look at a whole name at once)
- * and regex (which nests) are none at all: -ENOTSUP.
+ * regular language), and patterns (format regex) nest to a depth, see
+ * js_format_regex.c.  idn-hostname, whose rules look at a whole name at once,
+ * is none at all: -ENOTSUP.
  *
  * Most are patterns, put together from named parts; what counts bytes or
  * relates two places (leap seconds) is an And.  Any thread; the set is the
@@ -405,10 +406,10 @@ fre_idn_hostname(re_set_t *set, re_t *re, char *err, size_t n)
 static int
 fre_regex(re_set_t *set, re_t *re, char *err, size_t n)
 {
-    (void) set;
-    (void) re;
+    (void) err;
+    (void) n;
 
-    snprintf(err, n, "format 'regex' cannot be guaranteed");
+    *re = js_format_regex(set);
 
-    return -ENOTSUP;
+    return 0;
 }

@@ -183,4 +183,7 @@ int jt_array_feasible(jt_t *jt, const jt_array_t *shape,
 int js_format_re(re_set_t *set, int format, re_t *re, char *err,
                  size_t err_size);
 
+/* Patterns of ECMA-262, those that do not nest deeper than some levels. */
+re_t js_format_regex(re_set_t *set);
+
 #endif /* LLM_GRAMMAR_JS_TYPE_H */

@@ -185,6 +185,7 @@ vocab_open(const gguf_t *g, vocab_t *out, char *err, size_t err_size)
 void
 vocab_close(vocab_t *v)
 {
+    vocab_text_free(v->text);
     text_tokenizer_free(v->tokenizer);
     memset(v, 0, sizeof(vocab_t));
 }

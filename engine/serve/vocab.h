@@ -9,6 +9,7 @@
 #ifndef LLM_VOCAB_H
 #define LLM_VOCAB_H
 
+#include "engine/grammar/grammar.h"
 #include "engine/model/gguf.h"
 #include "engine/text/tokenizer.h"
 
@@ -16,8 +17,11 @@
 #define VOCAB_MAX_EOG 64
 
 
+typedef struct vocab_text_s vocab_text_t;
+
 typedef struct {
     text_tokenizer_t *tokenizer; /* owned */
+    vocab_text_t     *text;      /* owned; vocab_grammar()'s, or NULL */
 
     /*
      * End of generation: the file's eos (all of eos_token_ids), eot and eom,
@@ -40,6 +44,13 @@ int vocab_open(const gguf_t *g, vocab_t *out, char *err, size_t err_size);
 
 /* Frees what vocab_open() made; allowed on an all-zero struct. */
 void vocab_close(vocab_t *v);
+
+/*
+ * The vocabulary as grammars see it (vocab_grammar.c): a new reference.  It
+ * calls the tokenizer, so it must be gone before vocab_close().  0 or -ENOMEM.
+ */
+int  vocab_grammar(vocab_t *v, grammar_vocab_t **out);
+void vocab_text_free(vocab_text_t *text);
 
 /* Whether the token ends a generation. */
 bool vocab_is_eog(const vocab_t *v, int32_t id);
