@@ -43,6 +43,11 @@ enum {
     OPT_CHUNK,
     OPT_FRONTS,
     OPT_LOAD_WAIT,
+    OPT_MASK_THREADS,
+    OPT_MASK_WAIT,
+    OPT_GRAMMAR_THREADS,
+    OPT_GRAMMAR_TIME,
+    OPT_GRAMMAR_MEMORY,
     OPT_SECCOMP,
     OPT_LOG,
     OPT_VERSION,
@@ -77,6 +82,16 @@ static const option_t options[] = {
     {"fronts", OPT_FRONTS, "N", "threads that parse requests (2)"},
     {"load-wait", OPT_LOAD_WAIT, "MS",
      "how long a request waits for a loading model (2000)"},
+    {"mask-threads", OPT_MASK_THREADS, "N",
+     "threads that make token masks (one per 4 cores)"},
+    {"mask-wait", OPT_MASK_WAIT, "US",
+     "microseconds that a step waits for late masks (1000)"},
+    {"grammar-threads", OPT_GRAMMAR_THREADS, "N",
+     "threads that compile grammars (2)"},
+    {"grammar-time", OPT_GRAMMAR_TIME, "MS",
+     "a grammar that takes longer to compile is refused (5000)"},
+    {"grammar-memory", OPT_GRAMMAR_MEMORY, "SIZE",
+     "a grammar that takes more memory is refused (256m)"},
     {"seccomp", OPT_SECCOMP, "on|off",
      "a filter of system calls (on where the kernel has it)"},
     {"log-level", OPT_LOG, "LEVEL",
@@ -107,6 +122,10 @@ main(int argc, char **argv)
                            .chunk = 128,
                            .fronts = 2,
                            .load_wait_ms = 2000,
+                           .mask_wait_us = 1000,
+                           .grammar_threads = 2,
+                           .grammar_ms = 5000,
+                           .grammar_memory = 256ull << 20,
                            .seccomp = MAIN_SECCOMP};
     int             rc;
 
@@ -118,6 +137,11 @@ main(int argc, char **argv)
     if (opt.memory == 0) {
         opt.memory = (uint64_t) sysconf(_SC_PHYS_PAGES)
                      * (uint64_t) sysconf(_SC_PAGESIZE) / 2;
+    }
+
+    if (opt.mask_threads == 0) {
+        opt.mask_threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN) / 4;
+        opt.mask_threads += opt.mask_threads == 0;
     }
 
     if (opt.rows < opt.batch) {
@@ -230,6 +254,16 @@ main_option(int code, const char *arg, serve_options_t *opt)
         return main_number(arg, 1, SERVE_FRONTS_MAX, &opt->fronts);
     case OPT_LOAD_WAIT:
         return main_number(arg, 0, 3600000, &opt->load_wait_ms);
+    case OPT_MASK_THREADS:
+        return main_number(arg, 1, 64, &opt->mask_threads);
+    case OPT_MASK_WAIT:
+        return main_number(arg, 1, 1000000, &opt->mask_wait_us);
+    case OPT_GRAMMAR_THREADS:
+        return main_number(arg, 1, SERVE_GRAMMARS_MAX, &opt->grammar_threads);
+    case OPT_GRAMMAR_TIME:
+        return main_number(arg, 1, 600000, &opt->grammar_ms);
+    case OPT_GRAMMAR_MEMORY:
+        return main_size(arg, &opt->grammar_memory);
     case OPT_SECCOMP:
         rc = main_word(arg, switches, &word);
         opt->seccomp = word;

@@ -66,7 +66,8 @@ enum { GEN_CALLS_NONE = 0, GEN_CALLS_AUTO, GEN_CALLS_REQUIRED };
 enum {
     GEN_FORMAT_TEXT = 0,
     GEN_FORMAT_JSON_OBJECT,
-    GEN_FORMAT_JSON_SCHEMA, /* format_at: where in the body the schema is */
+    GEN_FORMAT_JSON_SCHEMA, /* format_at: where in the body the schema is;
+                             * s NULL: format_text is its JSON */
     GEN_FORMAT_GBNF,        /* format_text */
     GEN_FORMAT_LARK,
     GEN_FORMAT_REGEX,
@@ -94,7 +95,7 @@ typedef struct {
 
     /* GEN_CHAT: the template's variables. */
     json_t *messages;      /* in the form that chat templates expect */
-    json_t *tools;         /* or NULL */
+    json_t *tools;         /* owned; NULL: none are shown */
     json_t *template_args; /* chat_template_kwargs, or NULL */
 
     /* GEN_COMPLETION */

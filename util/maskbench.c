@@ -33,8 +33,9 @@
 #include "engine/serve/vocab.h"
 #include "util/maskbench_report.h"
 
-#define MB_LINE   (64u << 20)
-#define MB_GROUPS 256
+#define MB_LINE    (64u << 20)
+#define MB_GROUPS  256
+#define MB_REMOTES 512
 
 typedef struct {
     const char       *model;
@@ -52,6 +53,8 @@ typedef struct {
     uint32_t          n_groups;
     uint32_t          done;
     gr_json_options_t options;
+    js_remote_t       remotes[MB_REMOTES];
+    uint32_t          n_remotes;
 } mb_t;
 
 /* What came of an instance, or of a schema. */
@@ -79,10 +82,12 @@ static void mb_dump(mb_t *b, str_t id, str_t group, const js_value_t *schema,
 static void mb_suite(mb_t *b);
 static void mb_suite_folder(mb_t *b, const char *draft, const char *sub,
                             uint32_t number);
-static void mb_suite_file(mb_t *b, mb_group_t *g, const char *path,
-                          const char *name);
-static void mb_total(mb_t *b, mb_group_t *sum);
-static void mb_report(mb_t *b);
+static void mb_suite_remotes(mb_t *b, const char *dir, const char *uri);
+static char *mb_read(const char *path, size_t *len);
+static void  mb_suite_file(mb_t *b, mb_group_t *g, const char *path,
+                           const char *name);
+static void  mb_total(mb_t *b, mb_group_t *sum);
+static void  mb_report(mb_t *b);
 
 
 int
@@ -121,6 +126,12 @@ main(int argc, char **argv)
     grammar_vocab_release(b->tokens);
     vocab_close(&b->vocab);
     text_scratch_free(b->scratch);
+
+    while (b->n_remotes--) {
+        free((char *) b->remotes[b->n_remotes].uri.s);
+        free((char *) b->remotes[b->n_remotes].text.s);
+    }
+
     free(b->mask);
     free(b->ids);
     free(b);
@@ -148,6 +159,7 @@ mb_options(mb_t *b, int argc, char **argv)
 
     b->limit = UINT32_MAX;
     b->options.order = GR_ORDER_FREE;
+    b->options.plain = 1; /* as the engine serves */
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
@@ -752,6 +764,12 @@ mb_suite(mb_t *b)
                   {"draft2019-09", JS_DRAFT_2019},
                   {"draft2020-12", JS_DRAFT_2020}};
     size_t i;
+    char   path[1024];
+
+    snprintf(path, sizeof(path), "%s/remotes", b->suite);
+    mb_suite_remotes(b, path, "http://localhost:1234");
+    b->options.remotes = b->remotes;
+    b->options.n_remotes = b->n_remotes;
 
     for (i = 0; i < llm_countof(drafts); i++) {
         b->options.formats_off = 1;
@@ -760,6 +778,70 @@ mb_suite(mb_t *b)
         b->options.formats_off = 0;
         mb_suite_folder(b, drafts[i].name, "/optional/format", drafts[i].draft);
     }
+}
+
+
+/* What the suite's schemas refer to: as if a server had it. */
+static void
+mb_suite_remotes(mb_t *b, const char *dir, const char *uri)
+{
+    struct dirent **list;
+    size_t          len;
+    char            path[1024], name[1024];
+    int             i, n;
+
+    n = scandir(dir, &list, NULL, alphasort);
+
+    for (i = 0; i < n; i++) {
+        snprintf(path, sizeof(path), "%s/%s", dir, list[i]->d_name);
+        snprintf(name, sizeof(name), "%s/%s", uri, list[i]->d_name);
+        len = strlen(path);
+
+        if (len > 5 && strcmp(path + len - 5, ".json") == 0) {
+            if (b->n_remotes == MB_REMOTES) {
+                tool_die(1, "%s: too many remotes", dir);
+            }
+
+            b->remotes[b->n_remotes].uri = str_of(strdup(name));
+            b->remotes[b->n_remotes].text.s = mb_read(path, &len);
+            b->remotes[b->n_remotes++].text.len = len;
+
+        } else if (list[i]->d_name[0] != '.') {
+            mb_suite_remotes(b, path, name);
+        }
+
+        free(list[i]);
+    }
+
+    if (n >= 0) {
+        free(list);
+    }
+}
+
+
+/* A whole file, to be freed. */
+static char *
+mb_read(const char *path, size_t *len)
+{
+    FILE *f = fopen(path, "rb");
+    char *text = NULL;
+    long  size = -1;
+
+    if (f && fseek(f, 0, SEEK_END) == 0 && (size = ftell(f)) >= 0
+        && (unsigned long) size < MB_LINE) {
+        rewind(f);
+        text = malloc((size_t) size + 1);
+    }
+
+    if (text == NULL || fread(text, 1, (size_t) size, f) != (size_t) size) {
+        tool_die(1, "%s: cannot be read", path);
+    }
+
+    text[size] = '\0';
+    *len = (size_t) size;
+    fclose(f);
+
+    return text;
 }
 
 
@@ -804,18 +886,11 @@ mb_suite_file(mb_t *b, mb_group_t *g, const char *path, const char *name)
 {
     const js_value_t *root, *group, *what;
     arena_t           arena;
-    FILE             *f = fopen(path, "rb");
     char             *text, err[256], id[512];
     size_t            len;
     uint32_t          n, i;
 
-    if (f == NULL) {
-        tool_die(1, "%s: %s", path, strerror(errno));
-    }
-
-    text = malloc(MB_LINE);
-    len = text ? fread(text, 1, MB_LINE, f) : 0;
-    fclose(f);
+    text = mb_read(path, &len);
     arena_init(&arena, 0);
 
     if (js_parse(&arena, text, len, NULL, &root, &n, err, sizeof(err)) < 0

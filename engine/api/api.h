@@ -31,7 +31,8 @@ void api_request_free(gen_request_t *req);
 int api_request_settle(gen_request_t *req);
 
 /* POST /tokenize: {model, prompt | messages, add_special_tokens?,
- * return_token_strs?, tools?, chat_template_kwargs?, add_generation_prompt?} */
+ * return_token_strs?, tools?, tool_choice?, reasoning_effort?,
+ * chat_template_kwargs?, add_generation_prompt?} */
 typedef struct {
     gen_request_t req; /* model, messages or one prompt */
     int           add_special;

@@ -41,8 +41,16 @@ int api_parse_ids(parse_t *p, const char *param, json_t *v, gen_prompt_t *out);
 json_t *api_json(const char *text, size_t len, size_t flags,
                  json_error_t *error);
 
+/* The byte where the token begins that Jansson says it stumbled over. */
+size_t api_json_at(const json_error_t *error, const char *text);
+
 /* A parameter's name, in the error's own buffer. */
 const char *api_param(parse_t *p, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The same in the caller's own: char[API_PATH]. */
+#define API_PATH 80
+void api_path(char *path, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
 enum {

@@ -428,28 +428,6 @@ parse_refused(parse_t *p, const char *param)
 
 
 int
-parse_format(parse_t *p, const field_t *f, json_t *v)
-{
-    const char *type;
-
-    if (!json_is_object(v)) {
-        return api_wrong_type(p, f->name, "an object", v);
-    }
-
-    type = json_string_value(json_object_get(v, "type"));
-
-    if (type == NULL) {
-        return gen_error(p->error, 400, "missing_required_parameter",
-                         "response_format.type",
-                         "Missing required parameter: "
-                         "'response_format.type'.");
-    }
-
-    return strcmp(type, "text") == 0 ? 0 : parse_refused(p, f->name);
-}
-
-
-int
 parse_modalities(parse_t *p, const field_t *f, json_t *v)
 {
     const char *s;

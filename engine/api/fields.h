@@ -43,11 +43,26 @@ int parse_logprobs(parse_t *p, const field_t *f, json_t *v);
 int parse_stream_options(parse_t *p, const field_t *f, json_t *v);
 int parse_prompt(parse_t *p, const field_t *f, json_t *v);
 int parse_object(parse_t *p, const field_t *f, json_t *v);
-int parse_format(parse_t *p, const field_t *f, json_t *v);
 int parse_modalities(parse_t *p, const field_t *f, json_t *v);
 int parse_metadata(parse_t *p, const field_t *f, json_t *v);
 int parse_word(parse_t *p, const field_t *f, json_t *v);
 int parse_one(parse_t *p, const field_t *f, json_t *v);
 int parse_refuse(parse_t *p, const field_t *f, json_t *v);
+
+/* tools.c */
+int parse_tools(parse_t *p, const field_t *f, json_t *v);
+int parse_functions(parse_t *p, const field_t *f, json_t *v);
+int parse_choice(parse_t *p, const field_t *f, json_t *v);
+/* Once all members are known: what tool_choice and its like say. */
+int parse_calls(parse_t *p);
+
+/* formats.c */
+int parse_format(parse_t *p, const field_t *f, json_t *v);
+int parse_schema(parse_t *p, const field_t *f, json_t *v);
+int parse_source(parse_t *p, const field_t *f, json_t *v);
+int parse_list(parse_t *p, const field_t *f, json_t *v);
+int parse_structured(parse_t *p, const field_t *f, json_t *v);
+int parse_effort(parse_t *p, const field_t *f, json_t *v);
+int parse_budget(parse_t *p, const field_t *f, json_t *v);
 
 #endif /* LLM_API_FIELDS_H */

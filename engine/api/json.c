@@ -3,16 +3,15 @@
  * name and type, faults that name the parameter.  Any thread.
  */
 
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "engine/api/api_priv.h"
 
-#define JSON_AT_MAX 64 /* of a path that members are added to */
-
 static int  json_clamp(char *text, size_t len);
-static void json_number(char *s, size_t len);
+static void json_number(char *s, size_t len, int negative);
 
 
 json_t *
@@ -45,6 +44,23 @@ api_json(const char *text, size_t len, size_t flags, json_error_t *error)
 }
 
 
+size_t
+api_json_at(const json_error_t *error, const char *text)
+{
+    size_t      at = error->position > 0 ? (size_t) error->position : 0, n;
+    const char *near = strstr(error->text, " near '");
+
+    if (near == NULL) {
+        return at;
+    }
+
+    near += sizeof(" near '") - 1;
+    n = near[0] ? strlen(near) - 1 : 0;
+
+    return n <= at && memcmp(text + at - n, near, n) == 0 ? at - n : at;
+}
+
+
 /* Numbers out of Jansson's range, in place: positions stay. */
 
 static int
@@ -65,7 +81,7 @@ json_clamp(char *text, size_t len)
 
         } else if (text[i] >= '0' && text[i] <= '9') {
             n = strspn(text + i, "0123456789.eE+-");
-            json_number(text + i, n);
+            json_number(text + i, n, i > 0 && text[i - 1] == '-');
             found = 1;
         }
     }
@@ -75,19 +91,21 @@ json_clamp(char *text, size_t len)
 
 
 /*
- * An integer of 19 digits or more becomes a decimal of 18 characters, one
- * beyond all doubles the largest round one: neither is longer than it was.
+ * An integer of 19 digits or more becomes a decimal, one beyond all doubles a
+ * large one: neither is longer than it was.
  */
 
 static void
-json_number(char *s, size_t len)
+json_number(char *s, size_t len, int negative)
 {
     char   text[32];
     double d;
     size_t n = strspn(s, "0123456789");
     int    written;
 
-    if (n == len && n < 19) {
+    errno = 0;
+
+    if (n == len && (n < 19 || (strtoll(s - negative, NULL, 10), errno == 0))) {
         return;
     }
 
@@ -98,7 +116,8 @@ json_number(char *s, size_t len)
         written = snprintf(text, sizeof(text), "9e307");
 
     } else if (n == len) {
-        written = snprintf(text, sizeof(text), "%.12e", d);
+        written = snprintf(text, sizeof(text), "%.*e",
+                           len < 23 ? (int) len - 6 : 17, d);
 
     } else {
         return;
@@ -124,10 +143,21 @@ api_param(parse_t *p, const char *fmt, ...)
 }
 
 
+void
+api_path(char *path, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(path, API_PATH, fmt, ap);
+    va_end(ap);
+}
+
+
 static const char *
 json_at(parse_t *p, const char *at, const char *name)
 {
-    char where[JSON_AT_MAX];
+    char where[API_PATH];
 
     /* It may stand in the very buffer. */
     snprintf(where, sizeof(where), "%s", at);

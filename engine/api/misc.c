@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include "engine/api/api_priv.h"
+#include "engine/api/fields.h"
 
 typedef struct {
     int         status;
@@ -26,6 +26,7 @@ static const status_t statuses[] = {
 
 static int  tokenize_bool(parse_t *p, const char *name, int *value);
 static int  tokenize_model(parse_t *p);
+static int  tokenize_fields(parse_t *p);
 static void model_write(const api_model_t *m, buf_t *out);
 
 
@@ -169,6 +170,31 @@ tokenize_model(parse_t *p)
 }
 
 
+/* What a chat's prompt hangs on beside its messages. */
+
+static int
+tokenize_fields(parse_t *p)
+{
+    static const field_t fields[] = {
+        {"tools", CHAT, parse_tools, 0, 0, 0, NULL},
+        {"functions", CHAT, parse_functions, 0, 0, 0, NULL},
+        {"tool_choice", CHAT, parse_choice, 0, 0, 0, NULL},
+        {"function_call", CHAT, parse_choice, 0, 0, 0, NULL},
+        {"reasoning_effort", CHAT, parse_effort, 0, 0, 0, NULL}};
+    json_t *v;
+    size_t  i;
+
+    for (i = 0; i < llm_countof(fields); i++) {
+        v = json_object_get(p->req->body, fields[i].name);
+        if (v && !json_is_null(v)) {
+            LLM_TRY(fields[i].fn(p, &fields[i], v));
+        }
+    }
+
+    return parse_calls(p);
+}
+
+
 static int
 tokenize_parse(parse_t *p, api_tokenize_t *t, const char *body, size_t len)
 {
@@ -182,12 +208,7 @@ tokenize_parse(parse_t *p, api_tokenize_t *t, const char *body, size_t len)
         tokenize_bool(p, "add_generation_prompt", &t->add_generation_prompt));
     LLM_TRY(tokenize_bool(p, "return_token_strs", &t->token_strs));
 
-    v = json_object_get(req->body, "tools");
-    if (v && json_is_array(v) && json_array_size(v)) {
-        return gen_error(p->error, 400, "unsupported_parameter", "tools",
-                         "Unsupported parameter: 'tools' is not supported by "
-                         "this server.");
-    }
+    LLM_TRY(tokenize_fields(p));
 
     v = json_object_get(req->body, "chat_template_kwargs");
     if (v && !json_is_null(v)) {
@@ -239,6 +260,8 @@ api_tokenize_parse(const char *body, size_t len, api_tokenize_t *t,
     arena_init(&t->req.arena, 0);
 
     rc = tokenize_parse(&p, t, body, len);
+    api_parse_end(&p);
+
     if (rc < 0) {
         api_request_free(&t->req);
     }

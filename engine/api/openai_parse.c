@@ -13,6 +13,7 @@
 #define PARSE_VALUES_MAX (4u << 20) /* of a body: 48 bytes each and more */
 
 static int parse_check(parse_t *p);
+static int parse_keep(gen_request_t *req, str_t *s);
 static int parse_values(const char *body, size_t len);
 
 static const field_t fields[] = {
@@ -42,27 +43,47 @@ static const field_t fields[] = {
     {"safety_identifier", CHAT, parse_string, AT(user), 0, 64, NULL},
     {"chat_template_kwargs", CHAT, parse_object, AT(template_args), 0, 0, NULL},
 
+    /* What may be called, and what the content must be. */
+    {"tools", CHAT, parse_tools, 0, 0, 0, NULL},
+    {"functions", CHAT, parse_functions, 0, 0, 0, NULL},
+    {"tool_choice", CHAT, parse_choice, 0, 0, 0, NULL},
+    {"function_call", CHAT, parse_choice, 0, 0, 0, NULL},
+    {"parallel_tool_calls", CHAT, parse_bool, AT(parallel), 0, 0, NULL},
+    {"response_format", BOTH, parse_format, 0, 0, 0, NULL},
+    {"json_schema", BOTH, parse_schema, 0, 0, 0, NULL},
+    {"grammar", BOTH, parse_source, GEN_FORMAT_GBNF, 0, 0, NULL},
+    {"guided_json", BOTH, parse_schema, 0, 0, 0, NULL},
+    {"guided_regex", BOTH, parse_source, GEN_FORMAT_REGEX, 0, 0, NULL},
+    {"guided_choice", BOTH, parse_list, 0, 0, 0, NULL},
+    {"guided_grammar", BOTH, parse_source, 0, 0, 0, NULL},
+    {"structured_outputs", BOTH, parse_structured, 0, 0, 0, NULL},
+    {"reasoning_effort", CHAT, parse_effort, 0, 0, 0, NULL},
+    {"thinking_budget", CHAT, parse_budget, 0, 0, 0, NULL},
+    {"thinking_token_budget", CHAT, parse_budget, 0, 0, 0, NULL},
+    {"thinking_budget_tokens", CHAT, parse_budget, 0, 0, 0, NULL},
+    {"reasoning_budget_tokens", CHAT, parse_budget, 0, 0, 0, NULL},
+
     /* Honoured because we can do nothing else: other values are refused. */
-    {"response_format", CHAT, parse_format, 0, 0, 0, NULL},
+    {"reasoning_format", CHAT, parse_word, 0, 0, 0, "auto deepseek"},
+    {"include_reasoning", CHAT, parse_one, 1, 0, 0, NULL},
+    {"parse_tool_calls", CHAT, parse_one, 1, 0, 0, NULL},
     {"modalities", CHAT, parse_modalities, 0, 0, 0, NULL},
     {"metadata", CHAT, parse_metadata, 0, 0, 0, NULL},
-    {"tool_choice", CHAT, parse_word, 0, 0, 0, "none auto"},
-    {"function_call", CHAT, parse_word, 0, 0, 0, "none auto"},
-    {"reasoning_effort", CHAT, parse_word, 0, 0, 0, "none"},
     {"verbosity", CHAT, parse_word, 0, 0, 0, "medium"},
     {"service_tier", BOTH, parse_word, 0, 0, 0, "auto default"},
     {"prompt_cache_retention", CHAT, parse_word, 0, 0, 0,
      "in-memory in_memory"},
     {"prompt_cache_key", CHAT, parse_string, SIZE_MAX, 0, 0, NULL},
-    {"parallel_tool_calls", CHAT, parse_bool, SIZE_MAX, 0, 0, NULL},
     {"best_of", BOTH, parse_one, 0, 0, 0, NULL},
     {"length_penalty", BOTH, parse_one, 0, 0, 0, NULL},
     {"add_generation_prompt", CHAT, parse_one, 1, 0, 0, NULL},
     {"skip_special_tokens", BOTH, parse_one, 1, 0, 0, NULL},
 
     /* Refused unless they say nothing: null, false, 0, "", [], {}. */
-    {"tools", CHAT, parse_refuse, 0, 0, 0, NULL},
-    {"functions", CHAT, parse_refuse, 0, 0, 0, NULL},
+    {"tools", COMP, parse_refuse, 0, 0, 0, NULL},
+    {"functions", COMP, parse_refuse, 0, 0, 0, NULL},
+    {"tool_choice", COMP, parse_refuse, 0, 0, 0, NULL},
+    {"function_call", COMP, parse_refuse, 0, 0, 0, NULL},
     {"audio", CHAT, parse_refuse, 0, 0, 0, NULL},
     {"prediction", CHAT, parse_refuse, 0, 0, 0, NULL},
     {"store", CHAT, parse_refuse, 0, 0, 0, NULL},
@@ -71,7 +92,6 @@ static const field_t fields[] = {
     {"prompt_cache_options", CHAT, parse_refuse, 0, 0, 0, NULL},
     {"suffix", COMP, parse_refuse, 0, 0, 0, NULL},
     {"echo", CHAT, parse_refuse, 0, 0, 0, NULL},
-    {"response_format", COMP, parse_refuse, 0, 0, 0, NULL},
     {"continue_final_message", CHAT, parse_refuse, 0, 0, 0, NULL},
     {"chat_template", CHAT, parse_refuse, 0, 0, 0, NULL},
     {"documents", CHAT, parse_refuse, 0, 0, 0, NULL},
@@ -82,13 +102,8 @@ static const field_t fields[] = {
     {"use_beam_search", BOTH, parse_refuse, 0, 0, 0, NULL},
     {"prompt_logprobs", BOTH, parse_refuse, 1, 0, 0, NULL},
     {"truncate_prompt_tokens", BOTH, parse_refuse, 0, 0, 0, NULL},
-    {"grammar", BOTH, parse_refuse, 0, 0, 0, NULL},
-    {"json_schema", BOTH, parse_refuse, 0, 0, 0, NULL},
-    {"structured_outputs", BOTH, parse_refuse, 0, 0, 0, NULL},
-    {"guided_json", BOTH, parse_refuse, 0, 0, 0, NULL},
-    {"guided_regex", BOTH, parse_refuse, 0, 0, 0, NULL},
-    {"guided_choice", BOTH, parse_refuse, 0, 0, 0, NULL},
-    {"guided_grammar", BOTH, parse_refuse, 0, 0, 0, NULL},
+    {"guided_whitespace_pattern", BOTH, parse_refuse, 0, 0, 0, NULL},
+    {"guided_decoding_backend", BOTH, parse_refuse, 0, 0, 0, NULL},
     {"typical_p", BOTH, parse_refuse, 0, 0, 0, NULL},
     {"mirostat", BOTH, parse_refuse, 0, 0, 0, NULL},
     {"xtc_probability", BOTH, parse_refuse, 0, 0, 0, NULL},
@@ -114,7 +129,7 @@ api_parse_root(parse_t *p, const char *body, size_t len)
                          PARSE_VALUES_MAX);
     }
 
-    p->req->body = json_loadb(body, len, JSON_ALLOW_NUL, &je);
+    p->req->body = api_json(body, len, JSON_ALLOW_NUL, &je);
 
     if (p->req->body == NULL) {
         return gen_error(p->error, 400, "invalid_json", NULL,
@@ -141,7 +156,7 @@ api_openai_parse(int kind, const char *body, size_t len, gen_request_t *req,
     size_t  i;
     int     rc;
 
-    *req = (gen_request_t){.kind = kind, .n = 1};
+    *req = (gen_request_t){.kind = kind, .n = 1, .parallel = 1};
     arena_init(&req->arena, 0);
 
     rc = api_parse_root(&p, body, len);
@@ -160,6 +175,8 @@ api_openai_parse(int kind, const char *body, size_t len, gen_request_t *req,
         rc = parse_check(&p);
     }
 
+    api_parse_end(&p);
+
     if (rc < 0) {
         api_request_free(req);
     }
@@ -168,26 +185,39 @@ api_openai_parse(int kind, const char *body, size_t len, gen_request_t *req,
 }
 
 
+void
+api_parse_end(parse_t *p)
+{
+    json_decref(p->names);
+    json_decref(p->calls);
+    p->names = p->calls = NULL;
+}
+
+
 int
 api_request_settle(gen_request_t *req)
 {
-    str_t   *keep[GEN_STOPS_MAX + 2] = {&req->model, &req->user};
-    uint32_t i, n = 2;
+    uint32_t i;
+
+    LLM_TRY(parse_keep(req, &req->model));
+    LLM_TRY(parse_keep(req, &req->user));
 
     for (i = 0; i < req->n_stops; i++) {
-        keep[n++] = &req->stops[i];
+        LLM_TRY(parse_keep(req, &req->stops[i]));
     }
 
-    for (i = 0; i < n; i++) {
-        keep[i]->s = arena_str(&req->arena, keep[i]->s, keep[i]->len);
-        if (keep[i]->s == NULL) {
-            return -ENOMEM;
-        }
+    for (i = 0; i < req->n_offers; i++) {
+        LLM_TRY(parse_keep(req, &req->offers[i].name));
+        req->offers[i].definition = (str_t){0};
     }
 
     json_decref(req->messages);
+    json_decref(req->tools);
     json_decref(req->body);
     req->messages = req->body = req->tools = req->template_args = NULL;
+    req->format_text = (str_t){0};
+    req->format_list = NULL;
+    req->n_format_list = 0;
 
     for (i = 0; i < req->n_prompts; i++) {
         req->prompts[i].text = (str_t){0};
@@ -197,10 +227,22 @@ api_request_settle(gen_request_t *req)
 }
 
 
+/* A string of the body into the arena. */
+
+static int
+parse_keep(gen_request_t *req, str_t *s)
+{
+    s->s = arena_str(&req->arena, s->s, s->len);
+
+    return s->s ? 0 : -ENOMEM;
+}
+
+
 void
 api_request_free(gen_request_t *req)
 {
     json_decref(req->messages);
+    json_decref(req->tools);
     json_decref(req->body);
     arena_free(&req->arena);
     *req = (gen_request_t){0};
@@ -223,6 +265,12 @@ parse_check(parse_t *p)
     if (req->kind == GEN_CHAT && req->n_top && !req->logprobs) {
         return gen_error(p->error, 400, "invalid_value", "top_logprobs",
                          "'top_logprobs' needs 'logprobs' to be true.");
+    }
+
+    LLM_TRY(parse_calls(p));
+
+    if (req->effort == GEN_EFFORT_NONE && !req->has_budget) {
+        req->has_budget = 1;
     }
 
     if (p->has_stream_options && !req->stream) {
@@ -250,21 +298,6 @@ parse_check(parse_t *p)
     }
 
     return 0;
-}
-
-
-int
-api_wrong_type(parse_t *p, const char *param, const char *want, json_t *got)
-{
-    static const char *const names[] = {
-        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array",
-        [JSON_STRING] = "a string",  [JSON_INTEGER] = "an integer",
-        [JSON_REAL] = "a decimal",   [JSON_TRUE] = "a boolean",
-        [JSON_FALSE] = "a boolean",  [JSON_NULL] = "null"};
-
-    return gen_error(p->error, 400, "invalid_type", param,
-                     "Invalid type for '%s': expected %s, but got %s instead.",
-                     param, want, names[json_typeof(got)]);
 }
 
 

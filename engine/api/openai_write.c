@@ -1,6 +1,8 @@
 /*
  * Events of an answer -> OpenAI's bytes: chat.completion(.chunk) and
- * text_completion, streamed or in one piece.
+ * text_completion, streamed or in one piece.  Reasoning goes beside the
+ * content (reasoning_content), calls go into tool_calls or, to who asked with
+ * the legacy `functions`, into function_call.
  *
  * Streams: every call appends whole events.  Neither `id:` nor `retry:` lines
  * and no named events: the SDKs' decoders stumble over them.  Otherwise each
@@ -11,28 +13,17 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include "engine/api/api.h"
+#include <xxhash.h>
+#include "engine/api/write_priv.h"
 
 /* With obfuscation on, the length of an event is a multiple of this. */
 #define WRITE_PAD 64
-
-typedef struct {
-    buf_t       text;     /* not streamed: all of it */
-    buf_t       lp;       /* logprobs: items, or the tokens array */
-    buf_t       lp_value; /* completions: token_logprobs, */
-    buf_t       lp_top;   /* top_logprobs */
-    buf_t       lp_off;   /* and text_offset */
-    uint32_t    n_lp;
-    size_t      chars; /* code points given out, for text_offset */
-    uint64_t    pad;   /* obfuscation's generator */
-    const char *finish;
-} part_t;
 
 struct api_writer_s {
     const gen_request_t  *req;
     const gen_identity_t *id;
     uint32_t              n_choices;
-    part_t               *parts;
+    write_choice_t       *choices;
     buf_t                 head; /* what all chunks begin with */
 };
 
@@ -45,14 +36,17 @@ static const char *const finishes[] = {[GEN_FINISH_STOP] = "stop",
 static void write_head(api_writer_t *w, buf_t *out, const char *object);
 static void write_chunk(api_writer_t *w, buf_t *out, uint32_t choice,
                         const gen_text_t *text, int first, const char *finish);
-static void write_tail(api_writer_t *w, buf_t *out, part_t *p, size_t from);
-static void write_logprobs(api_writer_t *w, buf_t *out, part_t *p);
-static void write_note(api_writer_t *w, part_t *p, const gen_text_t *text);
-static void write_note_chat(part_t *p, const gen_token_t *t);
-static void write_note_completion(part_t *p, const gen_token_t *t);
-static void write_token(buf_t *out, str_t text);
-static void write_alt(buf_t *out, str_t text, float logprob);
-static void write_float(buf_t *out, float value);
+static void write_tail(api_writer_t *w, buf_t *out, write_choice_t *p,
+                       size_t from);
+static int  write_is_custom(const gen_request_t *req, str_t name);
+static void write_call_id(api_writer_t *w, buf_t *out, uint32_t choice,
+                          uint32_t call);
+static void write_call_begin(api_writer_t *w, buf_t *out,
+                             const gen_text_t *text, const char *index);
+static void write_call_end(api_writer_t *w, write_choice_t *c);
+static void write_inner(buf_t *out, str_t text);
+static void write_delta(api_writer_t *w, buf_t *out, const gen_text_t *text);
+static void write_message(api_writer_t *w, buf_t *out, write_choice_t *c);
 static void write_usage(const gen_usage_t *u, buf_t *out);
 
 
@@ -71,21 +65,21 @@ api_writer_new(const gen_request_t *req, const gen_identity_t *identity,
     w->req = req;
     w->id = identity;
     w->n_choices = n_choices;
-    w->parts = calloc(n_choices ? n_choices : 1, sizeof(part_t));
+    w->choices = calloc(n_choices ? n_choices : 1, sizeof(write_choice_t));
 
     write_head(w, &w->head,
                req->kind != GEN_CHAT ? "text_completion"
                : req->stream         ? "chat.completion.chunk"
                                      : "chat.completion");
 
-    if (w->parts == NULL || w->head.failed) {
+    if (w->choices == NULL || w->head.failed) {
         api_writer_free(w);
         return NULL;
     }
 
     /* A choice's bytes depend on its own tokens, not on how choices mix. */
     for (i = 0; i < n_choices; i++) {
-        w->parts[i].pad = (identity->seed ^ i * 0x9e3779b97f4a7c15ull) | 1;
+        w->choices[i].pad = (identity->seed ^ i * 0x9e3779b97f4a7c15ull) | 1;
     }
 
     return w;
@@ -101,15 +95,17 @@ api_writer_free(api_writer_t *w)
         return;
     }
 
-    for (i = 0; w->parts && i < w->n_choices; i++) {
-        buf_free(&w->parts[i].text);
-        buf_free(&w->parts[i].lp);
-        buf_free(&w->parts[i].lp_value);
-        buf_free(&w->parts[i].lp_top);
-        buf_free(&w->parts[i].lp_off);
+    for (i = 0; w->choices && i < w->n_choices; i++) {
+        buf_free(&w->choices[i].text);
+        buf_free(&w->choices[i].reasoning);
+        buf_free(&w->choices[i].calls);
+        buf_free(&w->choices[i].lp);
+        buf_free(&w->choices[i].lp_value);
+        buf_free(&w->choices[i].lp_top);
+        buf_free(&w->choices[i].lp_off);
     }
 
-    free(w->parts);
+    free(w->choices);
     buf_free(&w->head);
     free(w);
 }
@@ -153,17 +149,150 @@ api_writer_begin(api_writer_t *w, buf_t *out)
 void
 api_writer_text(api_writer_t *w, const gen_text_t *text, buf_t *out)
 {
-    part_t *p = &w->parts[text->choice];
+    write_choice_t *c = &w->choices[text->choice];
 
-    write_note(w, p, text);
+    /* function_call holds one: the grammar of such a request allows no more. */
+    if (w->req->functions && text->call > 0) {
+        return;
+    }
+
+    /* Logprobs are the content's. */
+    if (text->part == GEN_PART_CONTENT) {
+        write_note(w->req, c, text);
+    }
 
     if (w->req->stream) {
         write_chunk(w, out, text->choice, text, 0, NULL);
+        return;
+    }
+
+    switch (text->part) {
+
+    case GEN_PART_CONTENT:
+        buf_add(&c->text, text->text.s, text->text.len);
+        break;
+
+    case GEN_PART_REASONING:
+        buf_add(&c->reasoning, text->text.s, text->text.len);
+        break;
+
+    case GEN_PART_CALL:
+        write_call_end(w, c);
+        write_call_begin(w, &c->calls, text, NULL);
+        break;
+
+    case GEN_PART_INPUT:
+        write_inner(&c->calls, text->text);
+        break;
+    }
+
+    if (text->part == GEN_PART_CALL) {
+        c->n_calls++;
+        c->custom = write_is_custom(w->req, text->text);
+    }
+
+    out->failed |=
+        c->text.failed | c->lp.failed | c->reasoning.failed | c->calls.failed;
+}
+
+
+/* The tool of that name is a custom one. */
+
+static int
+write_is_custom(const gen_request_t *req, str_t name)
+{
+    uint32_t i;
+
+    for (i = 0; i < req->n_offers; i++) {
+        if (str_eq(req->offers[i].name, name)) {
+            return req->offers[i].kind == GEN_TOOL_CUSTOM;
+        }
+    }
+
+    return 0;
+}
+
+
+/* Of the request, the choice and the call only: a resumed answer has it too. */
+
+static void
+write_call_id(api_writer_t *w, buf_t *out, uint32_t choice, uint32_t call)
+{
+    static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "abcdefghijklmnopqrstuvwxyz";
+    char              key[80], id[25];
+    uint64_t          half[2];
+    int               n, i;
+
+    n = snprintf(key, sizeof(key), "%.40s/%u/%u", w->id->id, choice, call);
+
+    for (i = 0; i < 2; i++) {
+        half[i] = XXH3_64bits_withSeed(key, (size_t) n, (XXH64_hash_t) i);
+    }
+
+    for (i = 0; i < 24; i++) {
+        id[i] = letters[half[i / 12] % 62];
+        half[i / 12] /= 62;
+    }
+
+    id[24] = 0;
+    buf_fmt(out, "\"id\":\"call_%s\",", id);
+}
+
+
+/*
+ * A call up to the first byte of its arguments, inside their string.  Streams
+ * say its number too.
+ */
+
+static void
+write_call_begin(api_writer_t *w, buf_t *out, const gen_text_t *text,
+                 const char *index)
+{
+    int         custom = write_is_custom(w->req, text->text);
+    const char *kind = custom ? "custom" : "function";
+
+    if (w->req->functions) {
+        buf_str(out, "{\"name\":");
 
     } else {
-        buf_add(&p->text, text->text.s, text->text.len);
-        out->failed |= p->text.failed | p->lp.failed;
+        buf_fmt(out, "%s{%s", text->call && index == NULL ? "," : "",
+                index ? index : "");
+        write_call_id(w, out, text->choice, text->call);
+        buf_fmt(out, "\"type\":\"%s\",\"%s\":{\"name\":", kind, kind);
     }
+
+    buf_json(out, text->text.s, text->text.len);
+    buf_fmt(out, ",\"%s\":\"", custom ? "input" : "arguments");
+}
+
+
+/* Not streamed: the last call's string and its objects end here. */
+
+static void
+write_call_end(api_writer_t *w, write_choice_t *c)
+{
+    if (c->n_calls) {
+        buf_str(&c->calls, w->req->functions ? "\"}" : "\"}}");
+    }
+}
+
+
+/* Whole characters within a JSON string. */
+
+static void
+write_inner(buf_t *out, str_t text)
+{
+    size_t at = out->len;
+
+    buf_json(out, text.s, text.len);
+
+    if (out->failed) {
+        return;
+    }
+
+    memmove(out->data + at, out->data + at + 1, out->len - at - 2);
+    out->len -= 2;
 }
 
 
@@ -171,12 +300,63 @@ void
 api_writer_finish(api_writer_t *w, uint32_t choice, int finish, buf_t *out)
 {
     static const gen_text_t empty = {0};
+    const char             *word = finishes[finish];
 
-    w->parts[choice].finish = finishes[finish];
+    if (finish == GEN_FINISH_TOOL_CALLS && w->req->functions) {
+        word = "function_call";
+    }
+
+    w->choices[choice].finish = word;
 
     if (w->req->stream) {
-        write_chunk(w, out, choice, &empty, 0, finishes[finish]);
+        write_chunk(w, out, choice, &empty, 0, word);
     }
+}
+
+
+/* What a chunk says: the piece as a member of "delta". */
+
+static void
+write_delta(api_writer_t *w, buf_t *out, const gen_text_t *text)
+{
+    write_choice_t *c = &w->choices[text->choice];
+    char            index[32];
+
+    snprintf(index, sizeof(index), "\"index\":%u,", text->call);
+
+    switch (text->part) {
+
+    case GEN_PART_CONTENT:
+        buf_str(out, "\"content\":");
+        buf_json(out, text->text.s, text->text.len);
+        return;
+
+    case GEN_PART_REASONING:
+        buf_str(out, "\"reasoning_content\":");
+        buf_json(out, text->text.s, text->text.len);
+        return;
+
+    case GEN_PART_CALL:
+        c->custom = write_is_custom(w->req, text->text);
+        buf_str(out,
+                w->req->functions ? "\"function_call\":" : "\"tool_calls\":[");
+        write_call_begin(w, out, text, index);
+        break;
+
+    case GEN_PART_INPUT:
+        if (w->req->functions) {
+            buf_str(out, "\"function_call\":{\"arguments\":\"");
+        } else {
+            buf_fmt(out, "\"tool_calls\":[{%s\"%s\":{\"%s\":\"", index,
+                    c->custom ? "custom" : "function",
+                    c->custom ? "input" : "arguments");
+        }
+
+        write_inner(out, text->text);
+        break;
+    }
+
+    buf_str(out, w->req->functions ? "\"}" : "\"}}]");
 }
 
 
@@ -197,8 +377,7 @@ write_chunk(api_writer_t *w, buf_t *out, uint32_t choice,
                          "\"refusal\":null");
 
         } else if (finish == NULL) {
-            buf_str(out, "\"content\":");
-            buf_json(out, text->text.s, text->text.len);
+            write_delta(w, out, text);
         }
 
         buf_str(out, "},");
@@ -209,7 +388,7 @@ write_chunk(api_writer_t *w, buf_t *out, uint32_t choice,
         buf_str(out, ",");
     }
 
-    write_logprobs(w, out, &w->parts[choice]);
+    write_logprobs(w->req, out, &w->choices[choice]);
     buf_fmt(out, ",\"finish_reason\":%s%s%s}]", finish ? "\"" : "",
             finish ? finish : "null", finish ? "\"" : "");
 
@@ -217,14 +396,14 @@ write_chunk(api_writer_t *w, buf_t *out, uint32_t choice,
         buf_str(out, ",\"usage\":null");
     }
 
-    write_tail(w, out, &w->parts[choice], from);
+    write_tail(w, out, &w->choices[choice], from);
 }
 
 
 /* The end of an event, padded against observers of packet lengths. */
 
 static void
-write_tail(api_writer_t *w, buf_t *out, part_t *p, size_t from)
+write_tail(api_writer_t *w, buf_t *out, write_choice_t *p, size_t from)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
@@ -252,16 +431,16 @@ write_tail(api_writer_t *w, buf_t *out, part_t *p, size_t from)
 void
 api_writer_end(api_writer_t *w, const gen_usage_t *usage, buf_t *out)
 {
-    uint32_t i;
-    size_t   from = out->len;
-    part_t  *p;
+    uint32_t        i;
+    size_t          from = out->len;
+    write_choice_t *p;
 
     if (w->req->stream) {
         if (w->req->include_usage) {
             buf_add(out, w->head.data, w->head.len);
             buf_str(out, "],");
             write_usage(usage, out);
-            write_tail(w, out, &w->parts[0], from);
+            write_tail(w, out, &w->choices[0], from);
         }
 
         buf_str(out, "data: [DONE]\n\n");
@@ -271,23 +450,18 @@ api_writer_end(api_writer_t *w, const gen_usage_t *usage, buf_t *out)
     buf_add(out, w->head.data, w->head.len);
 
     for (i = 0; i < w->n_choices; i++) {
-        p = &w->parts[i];
+        p = &w->choices[i];
         buf_fmt(out, "%s{\"index\":%u,", i ? "," : "", i);
 
         if (w->req->kind == GEN_CHAT) {
-            buf_str(out, "\"message\":{\"role\":\"assistant\",\"content\":");
+            write_message(w, out, p);
         } else {
             buf_str(out, "\"text\":");
-        }
-
-        buf_json(out, p->text.data ? p->text.data : "", p->text.len);
-
-        if (w->req->kind == GEN_CHAT) {
-            buf_str(out, ",\"refusal\":null,\"annotations\":[]}");
+            buf_json(out, p->text.data ? p->text.data : "", p->text.len);
         }
 
         buf_str(out, ",");
-        write_logprobs(w, out, p);
+        write_logprobs(w->req, out, p);
         buf_fmt(out, ",\"finish_reason\":\"%s\"}",
                 p->finish ? p->finish : "stop");
     }
@@ -295,6 +469,38 @@ api_writer_end(api_writer_t *w, const gen_usage_t *usage, buf_t *out)
     buf_str(out, "],");
     write_usage(usage, out);
     buf_str(out, "}");
+}
+
+
+static void
+write_message(api_writer_t *w, buf_t *out, write_choice_t *c)
+{
+    buf_str(out, "\"message\":{\"role\":\"assistant\",");
+
+    if (c->reasoning.len) {
+        buf_str(out, "\"reasoning_content\":");
+        buf_json(out, c->reasoning.data, c->reasoning.len);
+        buf_str(out, ",");
+    }
+
+    buf_str(out, "\"content\":");
+
+    if (c->text.len == 0 && c->n_calls) {
+        buf_str(out, "null");
+    } else {
+        buf_json(out, c->text.data ? c->text.data : "", c->text.len);
+    }
+
+    if (c->n_calls) {
+        write_call_end(w, c);
+        buf_str(out, w->req->functions ? ",\"function_call\":"
+                                       : ",\"tool_calls\":[");
+        buf_add(out, c->calls.data, c->calls.len);
+        buf_str(out, w->req->functions ? "" : "]");
+        out->failed |= c->calls.failed;
+    }
+
+    buf_str(out, ",\"refusal\":null,\"annotations\":[]}");
 }
 
 
@@ -312,228 +518,4 @@ write_usage(const gen_usage_t *u, buf_t *out)
             u->prompt_tokens, u->completion_tokens,
             u->prompt_tokens + u->completion_tokens, u->cached_tokens,
             u->reasoning_tokens);
-}
-
-
-/* "logprobs": what was noted since the last time, or null. */
-
-static void
-write_logprobs(api_writer_t *w, buf_t *out, part_t *p)
-{
-    if (!w->req->logprobs || p->n_lp == 0) {
-        buf_str(out, "\"logprobs\":null");
-        return;
-    }
-
-    if (w->req->kind == GEN_CHAT) {
-        buf_str(out, "\"logprobs\":{\"content\":[");
-        buf_add(out, p->lp.data, p->lp.len);
-        buf_str(out, "],\"refusal\":null}");
-
-    } else {
-        buf_str(out, "\"logprobs\":{\"tokens\":[");
-        buf_add(out, p->lp.data, p->lp.len);
-        buf_str(out, "],\"token_logprobs\":[");
-        buf_add(out, p->lp_value.data, p->lp_value.len);
-        buf_str(out, "],\"top_logprobs\":");
-
-        if (w->req->n_top) {
-            buf_str(out, "[");
-            buf_add(out, p->lp_top.data, p->lp_top.len);
-            buf_str(out, "]");
-        } else {
-            buf_str(out, "null");
-        }
-
-        buf_str(out, ",\"text_offset\":[");
-        buf_add(out, p->lp_off.data, p->lp_off.len);
-        buf_str(out, "]}");
-    }
-
-    out->failed |=
-        p->lp.failed | p->lp_value.failed | p->lp_top.failed | p->lp_off.failed;
-
-    buf_reset(&p->lp);
-    buf_reset(&p->lp_value);
-    buf_reset(&p->lp_top);
-    buf_reset(&p->lp_off);
-    p->n_lp = 0;
-}
-
-
-/* Code points of valid UTF-8; of a lone byte of a token, 0 or 1. */
-
-static size_t
-write_chars(str_t s)
-{
-    size_t i, n = 0;
-
-    for (i = 0; i < s.len; i++) {
-        n += ((unsigned char) s.s[i] & 0xc0) != 0x80;
-    }
-
-    return n;
-}
-
-
-static void
-write_note(api_writer_t *w, part_t *p, const gen_text_t *text)
-{
-    size_t   offset = p->chars;
-    uint32_t i;
-
-    for (i = 0; i < text->n_tokens; i++) {
-        if (p->n_lp++) {
-            buf_str(&p->lp, ",");
-            buf_str(&p->lp_value, ",");
-            buf_str(&p->lp_top, ",");
-            buf_str(&p->lp_off, ",");
-        }
-
-        if (w->req->kind == GEN_CHAT) {
-            write_note_chat(p, &text->tokens[i]);
-
-        } else {
-            write_note_completion(p, &text->tokens[i]);
-            buf_fmt(&p->lp_off, "%zu", offset);
-            offset += write_chars(text->tokens[i].text);
-        }
-    }
-
-    p->chars += write_chars(text->text);
-}
-
-
-static void
-write_note_chat(part_t *p, const gen_token_t *t)
-{
-    uint32_t i;
-
-    buf_str(&p->lp, "{");
-    write_alt(&p->lp, t->text, t->logprob);
-    buf_str(&p->lp, ",\"top_logprobs\":[");
-
-    for (i = 0; i < t->n_top; i++) {
-        buf_str(&p->lp, i ? ",{" : "{");
-        write_alt(&p->lp, t->top[i].text, t->top[i].logprob);
-        buf_str(&p->lp, "}");
-    }
-
-    buf_str(&p->lp, "]}");
-}
-
-
-/* "token", "logprob", "bytes" */
-
-static void
-write_alt(buf_t *out, str_t text, float logprob)
-{
-    size_t i;
-
-    buf_str(out, "\"token\":");
-    buf_json(out, text.s ? text.s : "", text.len);
-    buf_str(out, ",\"logprob\":");
-    write_float(out, logprob);
-    buf_str(out, ",\"bytes\":[");
-
-    for (i = 0; i < text.len; i++) {
-        buf_fmt(out, i ? ",%u" : "%u", (unsigned char) text.s[i]);
-    }
-
-    buf_str(out, "]");
-}
-
-
-static void
-write_note_completion(part_t *p, const gen_token_t *t)
-{
-    uint32_t i, j, n = 0;
-
-    write_token(&p->lp, t->text);
-
-    if (!t->has_logprob) {
-        buf_str(&p->lp_value, "null");
-        buf_str(&p->lp_top, "null");
-        return;
-    }
-
-    write_float(&p->lp_value, t->logprob);
-    buf_str(&p->lp_top, "{");
-
-    for (i = 0; i < t->n_top; i++) {
-        for (j = 0; j < i && !str_eq(t->top[j].text, t->top[i].text); j++) {
-            /* void */
-        }
-
-        if (j < i) {
-            continue; /* another token of the same text: no member twice */
-        }
-
-        buf_str(&p->lp_top, n++ ? "," : "");
-        write_token(&p->lp_top, t->top[i].text);
-        buf_str(&p->lp_top, ":");
-        write_float(&p->lp_top, t->top[i].logprob);
-    }
-
-    buf_str(&p->lp_top, "}");
-}
-
-
-/* A token as a string; bytes that are no text as OpenAI spells them. */
-
-static void
-write_token(buf_t *out, str_t text)
-{
-    buf_t  b = {0};
-    size_t i;
-
-    buf_json(&b, text.s ? text.s : "", text.len);
-
-    if (b.len >= 3 && memmem(b.data, b.len, "\xef\xbf\xbd", 3)
-        && memmem(text.s, text.len, "\xef\xbf\xbd", 3) == NULL) {
-        buf_str(out, "\"bytes:");
-
-        for (i = 0; i < text.len; i++) {
-            buf_fmt(out, "\\\\x%02x", (unsigned char) text.s[i]);
-        }
-
-        buf_str(out, "\"");
-
-    } else {
-        buf_add(out, b.data, b.len);
-    }
-
-    out->failed |= b.failed;
-    buf_free(&b);
-}
-
-
-/*
- * JSON has no infinities: OpenAI's own floor is -9999.  The shortest form that
- * reads back as the same float.
- */
-
-static void
-write_float(buf_t *out, float value)
-{
-    char text[32];
-    int  digits;
-
-    if (!(value > -9999.0f)) {
-        value = -9999.0f;
-    }
-
-    if (value > 9999.0f) {
-        value = 9999.0f;
-    }
-
-    for (digits = 6; digits < 10; digits++) {
-        snprintf(text, sizeof(text), "%.*g", digits, (double) value);
-        if (strtof(text, NULL) == value) {
-            break;
-        }
-    }
-
-    buf_str(out, text);
-    buf_str(out, strpbrk(text, ".e") ? "" : ".0");
 }

@@ -22,6 +22,7 @@
 #ifndef LLM_CHAT_FORMAT_H
 #define LLM_CHAT_FORMAT_H
 
+#include <jansson.h>
 #include "engine/base.h"
 
 typedef struct chat_format_s chat_format_t; /* format_table.h has the fields */
@@ -38,6 +39,62 @@ const chat_format_t *chat_format_find(const char *name, size_t len);
 const chat_format_t *chat_format_detect(const char *source, size_t len);
 
 const char *chat_format_name(const chat_format_t *format);
+
+/* 1 if the template has reasoning of the format's kind at all. */
+int chat_format_reasons(const chat_format_t *format, const char *source,
+                        size_t len);
+
+/* 1 if the template reads `tools`; 0: they need chat_format_prompt(). */
+int chat_format_shows_tools(const char *source, size_t len);
+
+/* Where a rendered prompt, ready for an answer, leaves off. */
+enum {
+    CHAT_AT_START = 0, /* before everything */
+    CHAT_AT_THOUGHT,   /* within a thought that it opened */
+    CHAT_AT_ANSWER,    /* a thought is over: it opened and closed one */
+    CHAT_AT_CONTENT    /* within content that it opened */
+};
+
+int chat_format_at(const chat_format_t *format, const char *prompt, size_t len);
+
+/* What the template wants in assistant messages of a conversation. */
+typedef struct {
+    const char *reasoning_key; /* "reasoning_content", "thinking", ... */
+    int         args_string;   /* arguments as JSON text, not as an object */
+    int         one_call;      /* it refuses more than one call a message */
+    int         calls_lost;    /* calls must stand in content, as text */
+} chat_history_t;
+
+void chat_format_history(const chat_format_t *format, chat_history_t *history);
+
+/*
+ * A system text for templates that know no tools: lists them (an array as in
+ * a request's `tools`) and says how they are called.
+ */
+void chat_format_prompt(const chat_format_t *format, const json_t *tools,
+                        buf_t *out);
+
+/* Calls (a message's `tool_calls`, arguments objects or JSON texts) as the
+ * model would have written them; and a result. */
+void chat_format_write_calls(const chat_format_t *format, const json_t *calls,
+                             buf_t *out);
+void chat_format_write_result(const char *text, size_t len, buf_t *out);
+
+/*
+ * What a value may be that the format writes untyped: bits of CHAT_TYPE_* that
+ * the schema of the parameters (JSON; s NULL: none) allows for that name.
+ */
+enum {
+    CHAT_TYPE_STRING = 1,
+    CHAT_TYPE_NUMBER = 2, /* whole ones too */
+    CHAT_TYPE_BOOLEAN = 4,
+    CHAT_TYPE_NULL = 8,
+    CHAT_TYPE_OBJECT = 16,
+    CHAT_TYPE_ARRAY = 32,
+    CHAT_TYPE_ANY = 63
+};
+
+unsigned chat_format_types(const json_t *schema, const char *name, size_t len);
 
 
 enum {
@@ -59,6 +116,7 @@ typedef struct {
     const chat_format_t *format;
     int                  calls;     /* 0: calls are no matter, all is content */
     int                  thinking;  /* the prompt has opened a thought */
+    int                  content;   /* the prompt has opened content */
     int                  reasoning; /* 0: tags of thoughts are content too */
 
     /* Names on offer and, for each, 1: a custom tool (its input is text);

@@ -95,6 +95,12 @@ gr_node_t gr_seq(gr_t *gr, const gr_node_t *list, size_t n);
 gr_node_t gr_alt(gr_t *gr, const gr_node_t *list, size_t n);
 gr_node_t gr_repeat(gr_t *gr, gr_node_t node, uint32_t min, uint32_t max);
 
+/*
+ * While it is on, texts are spelt as in JSON strings (re_quoted()): a grammar
+ * whose every string stands within one.  A machine in it is -ENOTSUP.
+ */
+void gr_quoting(gr_t *gr, int on);
+
 /* Rules may be used before they are set, and recursive in any way. */
 uint32_t  gr_rule_new(gr_t *gr);
 void      gr_rule_set(gr_t *gr, uint32_t rule, gr_node_t node);

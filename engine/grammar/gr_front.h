@@ -11,6 +11,7 @@
 #define LLM_GRAMMAR_GR_FRONT_H
 
 #include "engine/grammar/gr.h"
+#include "engine/grammar/js_schema.h"
 
 enum { GR_ORDER_DECLARED = 0, GR_ORDER_FREE };
 
@@ -27,6 +28,12 @@ typedef struct {
     int formats_off; /* 1: format is no assertion */
 
     uint32_t draft; /* JS_DRAFT_*, where the schema does not say; 0: any */
+
+    int plain; /* 1: names and strings that the schema lists have one spelling,
+                * with no escape that need not be */
+
+    const js_remote_t *remotes; /* other documents that it may refer to */
+    uint32_t           n_remotes;
 } gr_json_options_t;
 
 /*

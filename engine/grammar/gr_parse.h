@@ -79,7 +79,11 @@ unsigned gr_parse_marks(const gr_parse_t *p);
 int gr_parse_jump(gr_parse_t *p, uint32_t thread, int32_t to,
                   const uint8_t *bytes, size_t n);
 
-/* Work from now on, in items and lexer transitions made; UINT64_MAX: any. */
+/*
+ * Work from now on, in items and lexer transitions made; UINT64_MAX: any.
+ * Here, and only here, rows that no position needs are thrown away once they
+ * are many, and the others get new numbers.
+ */
 void gr_parse_fuel(gr_parse_t *p, uint64_t steps);
 
 /* The lexer of the program; its states hold for the program's life. */

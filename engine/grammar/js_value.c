@@ -24,21 +24,22 @@ typedef struct {
     size_t      err_size;
 } js_scan_t;
 
-static int  js_fail(js_scan_t *scan, int rc, const char *what);
-static void js_space(js_scan_t *scan);
-static int  js_value(js_scan_t *scan, js_value_t *v, uint32_t depth);
-static int  js_word(js_scan_t *scan, const char *word);
-static int  js_number(js_scan_t *scan, js_value_t *v);
-static int  js_string(js_scan_t *scan, const char **s, uint32_t *len);
-static int  js_escape(js_scan_t *scan, char **out);
-static int  js_hex4(js_scan_t *scan, uint32_t *unit);
-static int  js_array(js_scan_t *scan, js_value_t *v, uint32_t depth);
-static int  js_object(js_scan_t *scan, js_value_t *v, uint32_t depth);
-static int  js_push(js_scan_t *scan, const js_value_t *v);
-static int  js_adopt(js_scan_t *scan, js_value_t *v, size_t base);
-static void js_own(const js_value_t *v);
-static int  js_sort(js_scan_t *scan, js_value_t *v, js_value_t *items);
-static int  js_key_order(const void *a, const void *b);
+static int    js_fail(js_scan_t *scan, int rc, const char *what);
+static void   js_space(js_scan_t *scan);
+static int    js_value(js_scan_t *scan, js_value_t *v, uint32_t depth);
+static int    js_word(js_scan_t *scan, const char *word);
+static int    js_number(js_scan_t *scan, js_value_t *v);
+static int    js_string(js_scan_t *scan, const char **s, uint32_t *len);
+static size_t js_plain(const char *p);
+static int    js_escape(js_scan_t *scan, char **out);
+static int    js_hex4(js_scan_t *scan, uint32_t *unit);
+static int    js_array(js_scan_t *scan, js_value_t *v, uint32_t depth);
+static int    js_object(js_scan_t *scan, js_value_t *v, uint32_t depth);
+static int    js_push(js_scan_t *scan, const js_value_t *v);
+static int    js_adopt(js_scan_t *scan, js_value_t *v, size_t base);
+static void   js_own(const js_value_t *v);
+static int    js_sort(js_scan_t *scan, js_value_t *v, js_value_t *items);
+static int    js_key_order(const void *a, const void *b);
 
 
 int
@@ -254,6 +255,15 @@ js_string(js_scan_t *scan, const char **s, uint32_t *len)
     }
 
     while (*scan->p != '"') {
+        n = js_plain(scan->p);
+
+        if (n) {
+            memcpy(out, scan->p, n);
+            out += n;
+            scan->p += n;
+            continue;
+        }
+
         if ((unsigned char) *scan->p < 0x20) {
             return js_fail(scan, -EINVAL, "control character in a string");
         }
@@ -279,6 +289,20 @@ js_string(js_scan_t *scan, const char **s, uint32_t *len)
     *len = (uint32_t) (out - data);
 
     return 0;
+}
+
+
+/* Bytes at p that stand for themselves; the string's end is none. */
+static size_t
+js_plain(const char *p)
+{
+    const char *from = p;
+
+    while (*p >= 0x20 && *p < 0x7f && *p != '"' && *p != '\\') {
+        p++;
+    }
+
+    return (size_t) (p - from);
 }
 
 

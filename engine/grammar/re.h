@@ -147,6 +147,10 @@ int re_match(re_set_t *set, re_t a, const void *s, size_t len);
  */
 int re_classes(re_set_t *set, re_t a, uint8_t map[256]);
 
+/* The same for what list[n] cannot tell apart; stride: bytes between them. */
+int re_classes_n(re_set_t *set, const re_t *list, size_t n, size_t stride,
+                 uint8_t map[256]);
+
 /*
  * RE_YES: a has no string; RE_NO: it has; RE_UNKNOWN: not found out within
  * max expressions (0: 5,000), or the set has failed.  Answers are kept, and

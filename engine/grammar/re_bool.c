@@ -47,6 +47,8 @@ static re_t and_each(re_set_t *set, uint32_t base);
 static int  is_quoted(const re_set_t *set, re_t a, re_t *arg, re_t *tail);
 static re_t and_list(re_set_t *set, uint32_t base);
 static void and_nots(re_set_t *set, uint32_t base);
+static void and_lengths(re_set_t *set, uint32_t base);
+static void and_length(re_set_t *set, uint32_t min, uint32_t max);
 static void and_pairs(re_set_t *set, uint32_t base);
 static int  and_pair(re_set_t *set, re_t a, re_t b, re_t *r);
 static int  and_repeats(re_set_t *set, const re_node_t *x, const re_node_t *y,
@@ -700,6 +702,7 @@ and_list(re_set_t *set, uint32_t base)
     }
 
     and_nots(set, base);
+    and_lengths(set, base);
     sort_unique(set, base);
     drop(set, base, RE_ALL);
     merge_quoted(set, base, RE_KIND_AND);
@@ -774,6 +777,83 @@ and_nots(re_set_t *set, uint32_t base)
     re_leave(set);
     set->n_stack = k;
     re_push(set, r);
+}
+
+
+/*
+ * Among texts, not of some lengths is of the others: what a search would
+ * have to count for.
+ */
+static void
+and_lengths(re_set_t *set, uint32_t base)
+{
+    uint32_t  i, k, at, mark;
+    re_node_t n;
+    re_t      a, r;
+
+    for (i = base, k = 0, at = set->n_stack; i < set->n_stack; i++) {
+        a = set->stack[i];
+        k |= RE_IS(set, a, RE_F_TEXT);
+        at = RE_KIND(set, a) == RE_KIND_NOT && a != RE_ALL ? i : at;
+    }
+
+    if (!k || at == set->n_stack || !re_enter(set)) {
+        return;
+    }
+
+    /* The parts of the complement that are not lengths stay. */
+
+    a = set->nodes[set->stack[at]].a;
+    mark = set->n_stack;
+    gather(set, a, RE_KIND_OR);
+
+    for (i = mark, k = mark; i < set->n_stack; i++) {
+        n = set->nodes[set->stack[i]];
+
+        if (n.kind != RE_KIND_REPEAT || n.a != RE_CHAR) {
+            set->stack[k++] = set->stack[i];
+        }
+    }
+
+    if (k == set->n_stack || set->rc != 0) {
+        set->n_stack = mark;
+        re_leave(set);
+        return;
+    }
+
+    set->n_stack = k;
+    r = re_not(set, or_list(set, mark));
+    set->n_stack = mark;
+    set->stack[at] = r;
+
+    if (RE_KIND(set, a) != RE_KIND_OR) {
+        and_length(set, set->nodes[a].b, set->nodes[a].c);
+        re_leave(set);
+        return;
+    }
+
+    for (i = 0; i < set->nodes[a].b && set->rc == 0; i++) {
+        n = set->nodes[re_list(set, a)[i]];
+
+        if (n.kind == RE_KIND_REPEAT && n.a == RE_CHAR) {
+            and_length(set, n.b, n.c);
+        }
+    }
+
+    re_leave(set);
+}
+
+
+/* Onto the stack: texts of less than min or more than max characters. */
+static void
+and_length(re_set_t *set, uint32_t min, uint32_t max)
+{
+    re_t less, more;
+
+    less = min == 0 ? RE_NONE : re_repeat(set, RE_CHAR, 0, min - 1);
+    more =
+        max >= RE_INF - 1 ? RE_NONE : re_repeat(set, RE_CHAR, max + 1, RE_INF);
+    re_push(set, re_or(set, less, more));
 }
 
 

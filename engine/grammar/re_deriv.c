@@ -33,21 +33,25 @@ typedef struct {
 } search_t;
 
 static re_t       deriv(re_set_t *set, re_t a, uint8_t byte);
+static int        spells_other(const re_set_t *set, re_t a, uint8_t byte);
 static re_t       deriv_concat(re_set_t *set, re_t a, uint8_t byte);
 static re_t       deriv_list(re_set_t *set, re_t a, uint8_t byte);
+static uint32_t   memo_hash(re_t a, uint8_t byte);
 static re_memo_t *memo_find(re_set_t *set, re_t a, uint8_t byte);
 static void       memo_add(re_set_t *set, re_t a, uint8_t byte, re_t to);
 static void       classes_of(re_set_t *set, re_t a, re_part_t *part);
-static int        stamps_new(re_set_t *set);
-static int        search(re_set_t *set, re_t a, uint32_t max, buf_t *out);
-static int        search_add(search_t *s, re_t a, uint32_t from, uint8_t byte);
-static int        search_room(search_t *s);
-static uint32_t   search_best(search_t *s);
-static uint32_t   misses(const re_set_t *set, re_t a);
-static int        search_step(search_t *s, uint32_t at);
-static void       search_mark(search_t *s, int rc);
-static int        has_multiple(re_set_t *set, re_t a);
-static re_t       reduce(const re_set_t *set, re_t a);
+static int        part_map(re_part_t *part, uint8_t map[256]);
+static void     part_paint(const uint64_t bits[4], uint8_t n, uint8_t map[256]);
+static int      stamps_new(re_set_t *set);
+static int      search(re_set_t *set, re_t a, uint32_t max, buf_t *out);
+static int      search_add(search_t *s, re_t a, uint32_t from, uint8_t byte);
+static int      search_room(search_t *s);
+static uint32_t search_best(search_t *s);
+static uint32_t misses(const re_set_t *set, re_t a);
+static int      search_step(search_t *s, uint32_t at);
+static void     search_mark(search_t *s, int rc);
+static int      has_multiple(re_set_t *set, re_t a);
+static re_t     reduce(const re_set_t *set, re_t a);
 
 
 re_t
@@ -114,6 +118,17 @@ deriv(re_set_t *set, re_t a, uint8_t byte)
             return re_bit(re_bits(set, n.a), byte) ? n.b : RE_NONE;
         }
 
+        if (spells_other(set, n.a, byte)) {
+            return RE_NONE;
+        }
+
+        break;
+
+    case RE_KIND_QUOTED:
+        if (spells_other(set, a, byte)) {
+            return RE_NONE;
+        }
+
         break;
     }
 
@@ -166,6 +181,21 @@ deriv(re_set_t *set, re_t a, uint8_t byte)
     }
 
     return set->rc == 0 ? r : RE_NONE;
+}
+
+
+/*
+ * A spelling of a literal that begins with another byte: of many members of
+ * an enum nearly all, and not worth remembering.
+ */
+static int
+spells_other(const re_set_t *set, re_t a, uint8_t byte)
+{
+    const re_node_t *n = &set->nodes[a];
+    const re_node_t *run = &set->nodes[n->a];
+
+    return n->kind == RE_KIND_QUOTED && n->b == 0 && byte != '\\'
+           && run->kind == RE_KIND_RUN && set->blob[run->a] != byte;
 }
 
 
@@ -278,6 +308,15 @@ deriv_list(re_set_t *set, re_t a, uint8_t byte)
 }
 
 
+/* From the high bits of a product: many are asked for one byte in turn. */
+static uint32_t
+memo_hash(re_t a, uint8_t byte)
+{
+    return (uint32_t) ((((uint64_t) a << 8 | byte) * 0x9e3779b97f4a7c15ull)
+                       >> 32);
+}
+
+
 static re_memo_t *
 memo_find(re_set_t *set, re_t a, uint8_t byte)
 {
@@ -287,7 +326,7 @@ memo_find(re_set_t *set, re_t a, uint8_t byte)
         return NULL;
     }
 
-    i = ((a << 8 | byte) * 0x9e3779b1u) ^ (a >> 9);
+    i = memo_hash(a, byte);
 
     for (i &= set->cap_memo - 1; set->memo[i].node;
          i = (i + 1) & (set->cap_memo - 1)) {
@@ -332,7 +371,7 @@ memo_add(re_set_t *set, re_t a, uint8_t byte, re_t to)
         free(old);
     }
 
-    i = ((a << 8 | byte) * 0x9e3779b1u) ^ (a >> 9);
+    i = memo_hash(a, byte);
 
     for (i &= set->cap_memo - 1; set->memo[i].node;
          i = (i + 1) & (set->cap_memo - 1)) { /* void */
@@ -346,28 +385,109 @@ memo_add(re_set_t *set, re_t a, uint8_t byte, re_t to)
 int
 re_classes(re_set_t *set, re_t a, uint8_t map[256])
 {
-    re_part_t part = {.n = 1};
-    uint16_t  names[512];
-    int       b, n;
+    return re_classes_n(set, &a, 1, sizeof(re_t), map);
+}
 
-    classes_of(set, a, &part);
-    memset(names, 0xff, sizeof(names));
 
-    for (b = 0; b < 256; b++) {
-        if (re_bit(part.singles, (unsigned) b)) {
-            part.map[b] = (uint16_t) (256 + b);
+int
+re_classes_n(re_set_t *set, const re_t *list, size_t n_list, size_t stride,
+             uint8_t map[256])
+{
+    const char *at = (const char *) list;
+    re_part_t   part;
+
+    part.n = 1;
+    part.quoted = 0;
+    memset(part.singles, 0, sizeof(part.singles));
+    memset(part.sets[0], 0xff, sizeof(part.sets[0]));
+
+    if (stamps_new(set)) {
+        for (; n_list > 0; n_list--, at += stride) {
+            classes_of(set, *(const re_t *) (const void *) at, &part);
         }
     }
 
-    for (b = 0, n = 0; b < 256; b++) {
-        if (names[part.map[b]] == 0xffff) {
-            names[part.map[b]] = (uint16_t) n++;
+    return part_map(&part, map);
+}
+
+
+/* Numbers classes by their first byte. */
+static int
+part_map(re_part_t *part, uint8_t map[256])
+{
+    uint64_t firsts[4] = {0}, word;
+    uint8_t  at[256];
+    uint32_t i, count, most;
+    int      k, b, n, largest;
+
+    memcpy(firsts, part->singles, sizeof(firsts));
+    most = 0;
+    largest = -1;
+
+    for (i = 0; i < part->n; i++) {
+        for (k = 3, b = -1, count = 0; k >= 0; k--) {
+            part->sets[i][k] &= ~part->singles[k];
+            word = part->sets[i][k];
+
+            if (word) {
+                b = k * 64 + __builtin_ctzll(word);
+                count += (uint32_t) __builtin_popcountll(word);
+            }
         }
 
-        map[b] = (uint8_t) names[part.map[b]];
+        if (b < 0) {
+            continue;
+        }
+
+        re_bit_set(firsts, (unsigned) b);
+        at[b] = (uint8_t) i;
+
+        if (count > most) {
+            most = count;
+            largest = b;
+        }
+    }
+
+    /* The largest is painted first, the others over it. */
+
+    for (k = 0, n = 0; k < 4; k++) {
+        for (word = firsts[k]; word; word &= word - 1, n++) {
+            b = k * 64 + __builtin_ctzll(word);
+
+            if (b == largest) {
+                memset(map, n, 256);
+            }
+        }
+    }
+
+    for (k = 0, n = 0; k < 4; k++) {
+        for (word = firsts[k]; word; word &= word - 1, n++) {
+            b = k * 64 + __builtin_ctzll(word);
+
+            if (re_bit(part->singles, (unsigned) b)) {
+                map[b] = (uint8_t) n;
+
+            } else if (b != largest) {
+                part_paint(part->sets[at[b]], (uint8_t) n, map);
+            }
+        }
     }
 
     return n;
+}
+
+
+static void
+part_paint(const uint64_t bits[4], uint8_t n, uint8_t map[256])
+{
+    uint64_t word;
+    int      k;
+
+    for (k = 0; k < 4; k++) {
+        for (word = bits[k]; word; word &= word - 1) {
+            map[k * 64 + __builtin_ctzll(word)] = n;
+        }
+    }
 }
 
 
@@ -378,11 +498,6 @@ classes_of(re_set_t *set, re_t a, re_part_t *part)
     uint32_t  base, i;
 
     base = set->n_stack;
-
-    if (!stamps_new(set)) {
-        return;
-    }
-
     re_push(set, a);
 
     while (set->n_stack > base) {
@@ -469,23 +584,28 @@ stamps_new(re_set_t *set)
 void
 re_part_split(re_part_t *part, const uint64_t bits[4])
 {
-    uint16_t to[256][2], n;
-    int      b, in;
+    uint64_t *s, in[4];
+    uint32_t  i, n;
+    int       k;
 
-    memset(to, 0xff, sizeof(to));
-    n = 0;
+    for (i = 0, n = part->n; i < n; i++) {
+        s = part->sets[i];
 
-    for (b = 0; b < 256; b++) {
-        in = re_bit(bits, (unsigned) b);
-
-        if (to[part->map[b]][in] == 0xffff) {
-            to[part->map[b]][in] = n++;
+        for (k = 0; k < 4; k++) {
+            in[k] = s[k] & bits[k];
         }
 
-        part->map[b] = to[part->map[b]][in];
-    }
+        if ((in[0] | in[1] | in[2] | in[3]) == 0
+            || memcmp(in, s, sizeof(in)) == 0) {
+            continue;
+        }
 
-    part->n = n;
+        for (k = 0; k < 4; k++) {
+            s[k] &= ~bits[k];
+        }
+
+        memcpy(part->sets[part->n++], in, sizeof(in));
+    }
 }
 
 

@@ -111,6 +111,15 @@ re_dfa_count(const re_dfa_t *dfa)
 }
 
 
+size_t
+re_dfa_bytes(const re_dfa_t *dfa)
+{
+    return dfa->arena.total + dfa->n_table * sizeof(uint32_t)
+           + dfa->cap_items * sizeof(re_dfa_item_t)
+           + dfa->n_table / 2 * sizeof(state_t *);
+}
+
+
 int32_t
 re_dfa_state(re_dfa_t *dfa, const re_dfa_item_t *items, size_t n)
 {
@@ -388,47 +397,13 @@ grow(re_dfa_t *dfa)
 static map_t *
 map_of(re_dfa_t *dfa, const re_dfa_item_t *items, uint32_t n)
 {
-    uint8_t  map[256] = {0}, one[256], names[256];
-    uint16_t pairs[256], k;
-    uint32_t i, classes;
-    map_t  **list, *m;
-    int      b, c;
+    uint8_t map[256] = {0};
+    int     classes = 1;
+    map_t **list, *m;
 
-    classes = 1;
-
-    for (i = 0; i < n && classes < 256; i++) {
-        if (re_classes(dfa->set, items[i].re, one) == 1) {
-            continue;
-        }
-
-        if (i == 0) {
-            memcpy(map, one, sizeof(map));
-
-        } else {
-            /* Bytes stay together if they are together in both. */
-
-            k = 0;
-
-            for (b = 0; b < 256; b++) {
-                for (c = 0; c < k; c++) {
-                    if (pairs[c] == (map[b] << 8 | one[b])) {
-                        break;
-                    }
-                }
-
-                if (c == k) {
-                    pairs[k++] = (uint16_t) (map[b] << 8 | one[b]);
-                }
-
-                names[b] = (uint8_t) c;
-            }
-
-            memcpy(map, names, sizeof(map));
-        }
-
-        for (b = 0, classes = 0; b < 256; b++) {
-            classes = map[b] >= classes ? map[b] + 1u : classes;
-        }
+    if (n) {
+        classes =
+            re_classes_n(dfa->set, &items->re, n, sizeof(re_dfa_item_t), map);
     }
 
     list = &dfa->maps[hash_of(map, sizeof(map)) % llm_countof(dfa->maps)];
@@ -443,7 +418,7 @@ map_of(re_dfa_t *dfa, const re_dfa_item_t *items, uint32_t n)
 
     if (m) {
         memcpy(m->bytes, map, sizeof(map));
-        m->classes = classes;
+        m->classes = (uint32_t) classes;
         m->next = *list;
         *list = m;
     }

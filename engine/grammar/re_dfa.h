@@ -53,6 +53,7 @@ int32_t re_dfa_make(re_dfa_t *dfa, int32_t state, uint8_t byte);
 
 const re_dfa_state_t *re_dfa_get(const re_dfa_t *dfa, int32_t state);
 uint32_t              re_dfa_count(const re_dfa_t *dfa);
+size_t                re_dfa_bytes(const re_dfa_t *dfa);
 
 /* The bytes that do not lead to DEAD; works all transitions out. */
 int re_dfa_allowed(re_dfa_t *dfa, int32_t state, uint64_t bytes[4]);

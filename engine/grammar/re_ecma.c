@@ -40,8 +40,10 @@ typedef struct {
     buf_t          chars;
 } ecma_t;
 
-static int  ecma(re_set_t *set, const char *pattern, size_t len, int whole,
-                 re_t *re, char *err, size_t err_size);
+static int  ecma(re_set_t *set, const char *pattern, size_t len, unsigned how,
+                 int whole, re_t *re, char *err, size_t err_size);
+static void words(ecma_t *e, int any);
+static int  lazy_matters(ecma_t *e, re_t re);
 static int  top(ecma_t *e, ecma_node_t *n, int whole, re_t *re);
 static int  top_seq(ecma_t *e, ecma_node_t *first, ecma_node_t *last, int whole,
                     follow_t f, re_t *re);
@@ -117,7 +119,7 @@ int
 re_ecma(re_set_t *set, const char *pattern, size_t len, re_t *re, char *err,
         size_t err_size)
 {
-    return ecma(set, pattern, len, 0, re, err, err_size);
+    return ecma(set, pattern, len, 0, 0, re, err, err_size);
 }
 
 
@@ -125,23 +127,31 @@ int
 re_ecma_whole(re_set_t *set, const char *pattern, size_t len, re_t *re,
               char *err, size_t err_size)
 {
-    return ecma(set, pattern, len, 1, re, err, err_size);
+    return ecma(set, pattern, len, 0, 1, re, err, err_size);
+}
+
+
+int
+re_ecma_as(re_set_t *set, const char *pattern, size_t len, unsigned how,
+           re_t *re, char *err, size_t err_size)
+{
+    how |= how & ECMA_PYTHON ? ECMA_EXTRA : 0;
+
+    return ecma(set, pattern, len, how, 1, re, err, err_size);
 }
 
 
 static int
-ecma(re_set_t *set, const char *pattern, size_t len, int whole, re_t *re,
-     char *err, size_t err_size)
+ecma(re_set_t *set, const char *pattern, size_t len, unsigned how, int whole,
+     re_t *re, char *err, size_t err_size)
 {
     ecma_parser_t p = {
-        .s = pattern, .len = len, .err = err, .err_size = err_size};
-    ecma_t            e = {.set = set, .p = &p};
-    const re_range_t *list;
-    ecma_node_t      *node;
-    const char       *msg;
-    arena_t           arena;
-    size_t            n;
-    int               rc;
+        .s = pattern, .len = len, .how = how, .err = err, .err_size = err_size};
+    ecma_t       e = {.set = set, .p = &p};
+    ecma_node_t *node;
+    const char  *msg;
+    arena_t      arena;
+    int          rc;
 
     if (len > MAX_PATTERN) {
         return ecma_fail(&p, -E2BIG, 0, "too long");
@@ -150,17 +160,15 @@ ecma(re_set_t *set, const char *pattern, size_t len, int whole, re_t *re,
     arena_init(&arena, MAX_ARENA);
     p.arena = &arena;
 
-    ecma_escape_class('w', &list, &n);
-    e.word = re_ranges(set, list, n);
-    e.other = re_minus(set, RE_CHAR, e.word);
-    e.to_word = re_concat(set, RE_TEXT, e.word);
-    e.to_other = re_concat(set, RE_TEXT, e.other);
-    e.from_word = re_concat(set, e.word, RE_TEXT);
-
     rc = ecma_parse(&p, &node);
 
     if (rc == 0) {
+        words(&e, !node->plain);
         rc = top(&e, node, whole, re);
+    }
+
+    if (rc == 0 && (how & ECMA_PYTHON) && p.lazy && lazy_matters(&e, *re)) {
+        rc = ecma_fail(&p, -ENOTSUP, len, "a lazy repeat that matters");
     }
 
     if (re_failed(set, &msg) != 0) {
@@ -171,6 +179,42 @@ ecma(re_set_t *set, const char *pattern, size_t len, int whole, re_t *re,
     buf_free(&e.chars);
 
     return rc;
+}
+
+
+/* What assertions ask about, if there are any. */
+static void
+words(ecma_t *e, int any)
+{
+    const re_range_t *list;
+    size_t            n;
+
+    if (!any) {
+        return;
+    }
+
+    if (e->p->how & ECMA_PYTHON) {
+        ecma_unicode_class('w', &list, &n);
+
+    } else {
+        ecma_escape_class('w', &list, &n);
+    }
+
+    e->word = re_ranges(e->set, list, n);
+    e->other = re_minus(e->set, RE_CHAR, e->word);
+    e->to_word = re_concat(e->set, RE_TEXT, e->word);
+    e->to_other = re_concat(e->set, RE_TEXT, e->other);
+    e->from_word = re_concat(e->set, e->word, RE_TEXT);
+}
+
+
+/* Whether a text of the language begins with another one. */
+static int
+lazy_matters(ecma_t *e, re_t re)
+{
+    re_t longer = re_repeat(e->set, RE_CHAR, 1, RE_INF);
+
+    return re_disjoint(e->set, re, re_concat(e->set, re, longer), 0) != RE_YES;
 }
 
 

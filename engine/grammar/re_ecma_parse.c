@@ -14,44 +14,25 @@
 #define ECMA_MAX_NODES 200000
 #define ECMA_MAX_COUNT 100000000u
 
-/* What a class holds while it is read. */
-typedef struct {
-    re_range_t *list;
-    size_t      n, cap;
-} ranges_t;
-
 static ecma_node_t *node_new(ecma_parser_t *p, int kind);
 static void         node_add(ecma_node_t *to, ecma_node_t *child);
 static int          parse_alt(ecma_parser_t *p, ecma_node_t **node);
 static int          parse_seq(ecma_parser_t *p, ecma_node_t **node);
+static void         verbose(ecma_parser_t *p);
 static int          parse_quantifier(ecma_parser_t *p, ecma_node_t **node);
 static int read_quantifier(ecma_parser_t *p, uint32_t *min, uint32_t *max);
 static int read_braces(ecma_parser_t *p, uint32_t *min, uint32_t *max);
 static int read_count(ecma_parser_t *p, size_t *at, uint32_t *count);
 static int parse_atom(ecma_parser_t *p, ecma_node_t **node);
 static int parse_group(ecma_parser_t *p, ecma_node_t **node);
-static int group_name(ecma_parser_t *p);
+static int any_char(ecma_parser_t *p, ecma_node_t *n);
+static int anchor(ecma_parser_t *p, ecma_node_t *n);
+static int group_start(ecma_parser_t *p);
+static int group_flags(ecma_parser_t *p);
+static int group_name(ecma_parser_t *p, size_t open);
 static int parse_escape(ecma_parser_t *p, ecma_node_t **node);
-static int parse_class(ecma_parser_t *p, ecma_node_t **node);
-static int class_atom(ecma_parser_t *p, ranges_t *r, uint32_t *cp);
-static int class_set(ecma_parser_t *p, ranges_t *r);
-static int ranges_add(ecma_parser_t *p, ranges_t *r, uint32_t lo, uint32_t hi);
-static int char_escape(ecma_parser_t *p, uint32_t *cp);
-static int hex_escape(ecma_parser_t *p, int digits, uint32_t *cp);
-static int unicode_escape(ecma_parser_t *p, uint32_t *cp);
-static int code_point(ecma_parser_t *p, uint32_t *cp);
-static int peek(const ecma_parser_t *p, size_t ahead);
-static int looking_at(const ecma_parser_t *p, const char *s);
-static int range_cmp(const void *a, const void *b);
+static int octal(const ecma_parser_t *p);
 
-static const re_range_t digit[] = {{'0', '9'}};
-static const re_range_t word[] = {
-    {'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-static const re_range_t space[] = {{9, 13},          {0x20, 0x20},
-                                   {0xa0, 0xa0},     {0x1680, 0x1680},
-                                   {0x2000, 0x200a}, {0x2028, 0x2029},
-                                   {0x202f, 0x202f}, {0x205f, 0x205f},
-                                   {0x3000, 0x3000}, {0xfeff, 0xfeff}};
 static const re_range_t line_ends[] = {{'\n', '\n'},
                                        {'\r', '\r'},
                                        {0x2028, 0x2029}};
@@ -132,7 +113,7 @@ parse_alt(ecma_parser_t *p, ecma_node_t **node)
 
     LLM_TRY(parse_seq(p, node));
 
-    if (peek(p, 0) == '|') {
+    if (ecma_peek(p, 0) == '|') {
         alt = node_new(p, ECMA_ALT);
         if (alt == NULL) {
             return ecma_fail(p, -E2BIG, p->at, "too large");
@@ -140,7 +121,7 @@ parse_alt(ecma_parser_t *p, ecma_node_t **node)
 
         node_add(alt, *node);
 
-        while (peek(p, 0) == '|') {
+        while (ecma_peek(p, 0) == '|') {
             p->at++;
             LLM_TRY(parse_seq(p, &seq));
             node_add(alt, seq);
@@ -158,23 +139,57 @@ parse_alt(ecma_parser_t *p, ecma_node_t **node)
 static int
 parse_seq(ecma_parser_t *p, ecma_node_t **node)
 {
-    ecma_node_t *seq, *n;
-    int          c;
+    ecma_node_t *seq, *n = NULL;
+    int          c, rc;
 
     seq = node_new(p, ECMA_SEQ);
     if (seq == NULL) {
         return ecma_fail(p, -E2BIG, p->at, "too large");
     }
 
-    for (c = peek(p, 0); c >= 0 && c != '|' && c != ')'; c = peek(p, 0)) {
-        LLM_TRY(parse_atom(p, &n));
-        LLM_TRY(parse_quantifier(p, &n));
-        node_add(seq, n);
+    for (;;) {
+        verbose(p);
+        c = ecma_peek(p, 0);
+
+        if (c < 0 || c == '|' || c == ')') {
+            break;
+        }
+
+        rc = parse_atom(p, &n);
+        LLM_TRY(rc);
+
+        if (rc == 0) {
+            verbose(p);
+            LLM_TRY(parse_quantifier(p, &n));
+            node_add(seq, n);
+        }
     }
 
     *node = seq;
 
     return 0;
+}
+
+
+/* With the flag x: spaces and comments. */
+static void
+verbose(ecma_parser_t *p)
+{
+    int c;
+
+    for (; p->how & ECMA_X; p->at++) {
+        c = ecma_peek(p, 0);
+
+        if (c == '#') {
+            for (; c >= 0 && c != '\n'; c = ecma_peek(p, 0)) {
+                p->at++;
+            }
+        }
+
+        if (c != ' ' && !(c >= '\t' && c <= '\r')) {
+            break;
+        }
+    }
 }
 
 
@@ -195,9 +210,15 @@ parse_quantifier(ecma_parser_t *p, ecma_node_t **node)
         return ecma_fail(p, -EINVAL, at, "nothing to repeat");
     }
 
-    /* Lazy is the same language. */
+    /* Lazy is the same language, of a whole text. */
 
-    p->at += peek(p, 0) == '?';
+    if (ecma_peek(p, 0) == '?') {
+        p->lazy = 1;
+        p->at++;
+
+    } else if (ecma_peek(p, 0) == '+' && (p->how & ECMA_EXTRA)) {
+        return ecma_fail(p, -ENOTSUP, p->at, "possessive repeats");
+    }
 
     n = node_new(p, ECMA_REPEAT);
     if (n == NULL) {
@@ -230,7 +251,7 @@ parse_quantifier(ecma_parser_t *p, ecma_node_t **node)
 static int
 read_quantifier(ecma_parser_t *p, uint32_t *min, uint32_t *max)
 {
-    switch (peek(p, 0)) {
+    switch (ecma_peek(p, 0)) {
     case '*':
         *min = 0;
         *max = RE_INF;
@@ -266,7 +287,11 @@ read_braces(ecma_parser_t *p, uint32_t *min, uint32_t *max)
     size_t at = p->at + 1;
 
     if (!read_count(p, &at, min)) {
-        return 0;
+        if (!(p->how & ECMA_PYTHON) || at >= p->len || p->s[at] != ',') {
+            return 0;
+        }
+
+        *min = 0;
     }
 
     *max = *min;
@@ -321,14 +346,11 @@ parse_atom(ecma_parser_t *p, ecma_node_t **node)
     uint32_t     min, max;
     int          c;
 
-    c = peek(p, 0);
+    c = ecma_peek(p, 0);
 
     switch (c) {
     case '(':
         return parse_group(p, node);
-
-    case '[':
-        return parse_class(p, node);
 
     case '\\':
         return parse_escape(p, node);
@@ -347,6 +369,7 @@ parse_atom(ecma_parser_t *p, ecma_node_t **node)
     n = node_new(p, c == '^'   ? ECMA_START
                     : c == '$' ? ECMA_END
                     : c == '.' ? ECMA_CLASS
+                    : c == '[' ? ECMA_CLASS
                                : ECMA_CHAR);
     if (n == NULL) {
         return ecma_fail(p, -E2BIG, p->at, "too large");
@@ -354,21 +377,55 @@ parse_atom(ecma_parser_t *p, ecma_node_t **node)
 
     *node = n;
 
+    if (c == '[') {
+        return ecma_class(p, n);
+    }
+
     if (c == '.') {
-        n->ranges = (re_range_t *) (uintptr_t) line_ends;
-        n->n_ranges = llm_countof(line_ends);
-
-        if (ecma_ranges_tidy(p->arena, &n->ranges, &n->n_ranges, 1) < 0) {
-            return ecma_fail(p, -ENOMEM, at, "no memory");
-        }
-    }
-
-    if (c == '.' || c == '^' || c == '$') {
         p->at++;
-        return 0;
+        return any_char(p, n);
     }
 
-    return code_point(p, &n->min);
+    if (c == '^' || c == '$') {
+        p->at++;
+        return anchor(p, n);
+    }
+
+    return ecma_char(p, n);
+}
+
+
+/* "." */
+static int
+any_char(ecma_parser_t *p, ecma_node_t *n)
+{
+    n->ranges = (re_range_t *) (uintptr_t) line_ends;
+    n->n_ranges = p->how & ECMA_S        ? 0
+                  : p->how & ECMA_PYTHON ? 1
+                                         : llm_countof(line_ends);
+
+    if (ecma_ranges_tidy(p->arena, &n->ranges, &n->n_ranges, 1) < 0) {
+        return ecma_fail(p, -ENOMEM, n->at, "no memory");
+    }
+
+    return 0;
+}
+
+
+/* What asks about the place where it stands. */
+static int
+anchor(ecma_parser_t *p, ecma_node_t *n)
+{
+    if ((p->how & ECMA_PYTHON) && !p->looking) {
+        return ecma_fail(p, -ENOTSUP, n->at,
+                         "an anchor or a word's edge in a part of a text");
+    }
+
+    if ((p->how & ECMA_M) && (n->kind == ECMA_START || n->kind == ECMA_END)) {
+        return ecma_fail(p, -ENOTSUP, n->at, "^ and $ with the flag m");
+    }
+
+    return 0;
 }
 
 
@@ -384,7 +441,9 @@ parse_group(ecma_parser_t *p, ecma_node_t **node)
                  {"(?<!", ECMA_BEHIND, 1},
                  {"(?:", ECMA_SEQ, 0}};
     ecma_node_t *n, *inner;
+    unsigned     how = p->how;
     size_t       at = p->at, i;
+    int          rc;
 
     n = node_new(p, ECMA_SEQ);
     if (n == NULL) {
@@ -392,7 +451,7 @@ parse_group(ecma_parser_t *p, ecma_node_t **node)
     }
 
     for (i = 0; i < llm_countof(looks); i++) {
-        if (looking_at(p, looks[i].open)) {
+        if (ecma_looking_at(p, looks[i].open)) {
             p->at += strlen(looks[i].open);
             n->kind = looks[i].kind;
             n->negative = looks[i].negative;
@@ -401,29 +460,23 @@ parse_group(ecma_parser_t *p, ecma_node_t **node)
     }
 
     if (i == llm_countof(looks)) {
-        if (looking_at(p, "(?<")) {
-            LLM_TRY(group_name(p));
+        rc = group_start(p);
 
-        } else if (looking_at(p, "(?")) {
-            return ecma_fail(p,
-                             peek(p, 2) == 'i' || peek(p, 2) == 'm'
-                                     || peek(p, 2) == 's' || peek(p, 2) == '-'
-                                 ? -ENOTSUP
-                                 : -EINVAL,
-                             at, "inline flags or an unknown group");
-
-        } else {
-            p->at++;
+        if (rc != 0) {
+            return rc;
         }
     }
 
+    p->looking += n->kind != ECMA_SEQ;
     LLM_TRY(parse_alt(p, &inner));
 
-    if (peek(p, 0) != ')') {
+    if (ecma_peek(p, 0) != ')') {
         return ecma_fail(p, -EINVAL, at, "unclosed group");
     }
 
     p->at++;
+    p->how = how;
+    p->looking -= n->kind != ECMA_SEQ;
     n->plain = n->kind == ECMA_SEQ;
     node_add(n, inner);
     *node = n;
@@ -432,20 +485,136 @@ parse_group(ecma_parser_t *p, ecma_node_t **node)
 }
 
 
+/*
+ * After "(" of a group that is no look-around: 0: its contents are next; 1:
+ * it was flags or a comment.
+ */
 static int
-group_name(ecma_parser_t *p)
+group_start(ecma_parser_t *p)
+{
+    static const struct {
+        const char *open, *what;
+        int         name;
+    } known[] = {{"(?<", "", 3},
+                 {"(?P<", "Python's names of groups", 4},
+                 {"(?#", "comments", 0},
+                 {"(?>", "atomic groups", 0},
+                 {"(?(", "conditional groups", 0},
+                 {"(?|", "branch resets", 0},
+                 {"(?P=", "back-references", 0},
+                 {"(?P>", "recursion", 0},
+                 {"(?&", "recursion", 0}};
+    size_t at = p->at, i;
+
+    if (!ecma_looking_at(p, "(?")) {
+        p->at++;
+        return 0;
+    }
+
+    for (i = 0; i < llm_countof(known); i++) {
+        if (!ecma_looking_at(p, known[i].open)) {
+            continue;
+        }
+
+        if (known[i].name && (i == 0 || (p->how & ECMA_EXTRA))) {
+            return group_name(p, (size_t) known[i].name);
+        }
+
+        if (known[i].open[2] != '#' || !(p->how & ECMA_EXTRA)) {
+            return ecma_fail(p, -ENOTSUP, at, known[i].what);
+        }
+
+        while (ecma_peek(p, 0) >= 0 && ecma_peek(p, 0) != ')') {
+            p->at++;
+        }
+
+        if (ecma_peek(p, 0) < 0) {
+            return ecma_fail(p, -EINVAL, at, "unclosed group");
+        }
+
+        p->at++;
+        return 1;
+    }
+
+    return group_flags(p);
+}
+
+
+/* (?is-m) for the rest of the group around it; (?is-m: for its own. */
+static int
+group_flags(ecma_parser_t *p)
+{
+    static const struct {
+        char     letter;
+        unsigned flag, needs;
+    } flags[] = {{'i', ECMA_I, 0},          {'m', ECMA_M, 0},
+                 {'s', ECMA_S, 0},          {'x', ECMA_X, ECMA_EXTRA},
+                 {'a', ECMA_A, ECMA_EXTRA}, {'u', 0, ECMA_PYTHON}};
+    size_t   at = p->at, i;
+    int      c, off = 0, bytes = 0;
+    unsigned how = p->how;
+
+    for (p->at += 2; (c = ecma_peek(p, 0)) != ')' && c != ':'; p->at++) {
+        for (i = 0; i < llm_countof(flags) && flags[i].letter != c; i++) {
+            /* void */
+        }
+
+        if (c == '-' && !off) {
+            off = 1;
+            continue;
+        }
+
+        if (i == llm_countof(flags)) {
+            return ecma_fail(p,
+                             (c | 0x20) >= 'a' && (c | 0x20) <= 'z' ? -ENOTSUP
+                                                                    : -EINVAL,
+                             at, "an unknown group or flag");
+        }
+
+        if (flags[i].needs && !(how & flags[i].needs)) {
+            return ecma_fail(p, -ENOTSUP, at, "an inline flag");
+        }
+
+        bytes |= off && (flags[i].flag & ~(ECMA_A - 1u) || !flags[i].flag);
+        how = off ? how & ~flags[i].flag : how | flags[i].flag;
+    }
+
+    if (c == ')' && !(p->how & ECMA_EXTRA)) {
+        return ecma_fail(p, -ENOTSUP, at, "inline flags without a group");
+    }
+
+    if (bytes || (how & (ECMA_I | ECMA_A)) == (ECMA_I | ECMA_A)) {
+        return ecma_fail(p, -ENOTSUP, at, "these inline flags");
+    }
+
+    if (p->at == at + 2 + (size_t) off) {
+        return ecma_fail(p, -EINVAL, at, "flags are wanted");
+    }
+
+    p->how = how;
+    p->at++;
+
+    return c == ')';
+}
+
+
+static int
+group_name(ecma_parser_t *p, size_t open)
 {
     size_t at = p->at;
 
-    for (p->at += 3; peek(p, 0) >= 0 && peek(p, 0) != '>'; p->at++) {
-        if (peek(p, 0) < 0x80 && peek(p, 0) != '_' && peek(p, 0) != '$'
-            && !((peek(p, 0) | 0x20) >= 'a' && (peek(p, 0) | 0x20) <= 'z')
-            && !(peek(p, 0) >= '0' && peek(p, 0) <= '9')) {
+    for (p->at += open; ecma_peek(p, 0) >= 0 && ecma_peek(p, 0) != '>';
+         p->at++) {
+        if (ecma_peek(p, 0) < 0x80 && ecma_peek(p, 0) != '_'
+            && ecma_peek(p, 0) != '$'
+            && !((ecma_peek(p, 0) | 0x20) >= 'a'
+                 && (ecma_peek(p, 0) | 0x20) <= 'z')
+            && !(ecma_peek(p, 0) >= '0' && ecma_peek(p, 0) <= '9')) {
             break;
         }
     }
 
-    if (peek(p, 0) != '>' || p->at == at + 3) {
+    if (ecma_peek(p, 0) != '>' || p->at == at + open) {
         return ecma_fail(p, -EINVAL, at, "invalid group name");
     }
 
@@ -458,479 +627,64 @@ group_name(ecma_parser_t *p)
 static int
 parse_escape(ecma_parser_t *p, ecma_node_t **node)
 {
-    ranges_t     r = {0};
+    static const struct {
+        char letter;
+        int  kind, needs;
+    } anchors[] = {{'b', ECMA_WORD_EDGE, 0},
+                   {'B', ECMA_NOT_WORD_EDGE, 0},
+                   {'A', ECMA_START, ECMA_EXTRA},
+                   {'z', ECMA_END, ECMA_EXTRA},
+                   {'Z', ECMA_END, ECMA_EXTRA}};
     ecma_node_t *n;
-    size_t       at = p->at;
-    int          c, rc;
+    size_t       at = p->at, i;
+    int          c;
 
-    c = peek(p, 1);
-    n = node_new(p, c == 'b'   ? ECMA_WORD_EDGE
-                    : c == 'B' ? ECMA_NOT_WORD_EDGE
-                               : ECMA_CHAR);
+    c = ecma_peek(p, 1);
+    n = node_new(p, ECMA_CHAR);
     if (n == NULL) {
         return ecma_fail(p, -E2BIG, at, "too large");
     }
 
     *node = n;
 
-    if (n->kind != ECMA_CHAR) {
+    for (i = 0; i < llm_countof(anchors); i++) {
+        if (c != anchors[i].letter) {
+            continue;
+        }
+
+        if (anchors[i].needs && !(p->how & ECMA_EXTRA)) {
+            return ecma_fail(p, -ENOTSUP, at, "\\A, \\Z and \\z");
+        }
+
+        n->kind = anchors[i].kind;
+        n->plain = 0;
         p->at += 2;
-        return 0;
+
+        /* Lines do not matter to those that are letters. */
+
+        return (p->how & ECMA_PYTHON) ? anchor(p, n) : 0;
     }
 
-    if ((c >= '1' && c <= '9') || (c == 'k' && peek(p, 2) == '<')) {
+    if ((c >= '1' && c <= '9' && !octal(p))
+        || (c == 'k' && ecma_peek(p, 2) == '<')) {
         return ecma_fail(p, -ENOTSUP, at, "back-references");
     }
 
-    rc = class_set(p, &r);
-    LLM_TRY(rc);
-
-    if (rc == 0) {
-        return char_escape(p, &n->min);
-    }
-
-    n->kind = ECMA_CLASS;
-    n->ranges = r.list;
-    n->n_ranges = r.n;
-
-    return 0;
+    return ecma_escape(p, n);
 }
 
 
+/* Three digits are no reference to Python. */
 static int
-parse_class(ecma_parser_t *p, ecma_node_t **node)
+octal(const ecma_parser_t *p)
 {
-    ranges_t     r = {0};
-    ecma_node_t *n;
-    uint32_t     lo, hi;
-    size_t       at = p->at, dash;
-    int          negative, first, second;
+    int i;
 
-    n = node_new(p, ECMA_CLASS);
-    if (n == NULL) {
-        return ecma_fail(p, -E2BIG, at, "too large");
-    }
-
-    p->at++;
-    negative = peek(p, 0) == '^';
-    p->at += negative;
-
-    while (peek(p, 0) != ']') {
-        if (peek(p, 0) < 0) {
-            return ecma_fail(p, -EINVAL, at, "unclosed class");
-        }
-
-        first = class_atom(p, &r, &lo);
-        LLM_TRY(first);
-        dash = p->at;
-
-        if (peek(p, 0) != '-' || peek(p, 1) == ']' || peek(p, 1) < 0) {
-            if (first == 0) {
-                LLM_TRY(ranges_add(p, &r, lo, lo));
-            }
-
-            continue;
-        }
-
-        p->at++;
-        second = class_atom(p, &r, &hi);
-        LLM_TRY(second);
-
-        if (first == 0 && second == 0) {
-            if (lo > hi) {
-                return ecma_fail(p, -EINVAL, dash, "range out of order");
-            }
-
-            LLM_TRY(ranges_add(p, &r, lo, hi));
-            continue;
-        }
-
-        /* A set cannot be an end of a range: the dash is itself. */
-
-        LLM_TRY(ranges_add(p, &r, '-', '-'));
-
-        if (first == 0) {
-            LLM_TRY(ranges_add(p, &r, lo, lo));
-        }
-
-        if (second == 0) {
-            LLM_TRY(ranges_add(p, &r, hi, hi));
-        }
-    }
-
-    p->at++;
-    n->ranges = r.list;
-    n->n_ranges = r.n;
-    *node = n;
-
-    if (ecma_ranges_tidy(p->arena, &n->ranges, &n->n_ranges, negative) < 0) {
-        return ecma_fail(p, -ENOMEM, at, "no memory");
-    }
-
-    return 0;
-}
-
-
-/* 0: one code point; 1: a set, added already. */
-static int
-class_atom(ecma_parser_t *p, ranges_t *r, uint32_t *cp)
-{
-    int rc;
-
-    if (peek(p, 0) != '\\') {
-        return code_point(p, cp);
-    }
-
-    if (peek(p, 1) == 'b') {
-        p->at += 2;
-        *cp = '\b';
-        return 0;
-    }
-
-    rc = class_set(p, r);
-
-    return rc ? rc : char_escape(p, cp);
-}
-
-
-/* \d \D \s \S \w \W \p{} \P{}; 0: none of them. */
-static int
-class_set(ecma_parser_t *p, ranges_t *r)
-{
-    const re_range_t *known;
-    re_range_t       *list;
-    size_t            at = p->at, n, i;
-    str_t             name;
-    int               c, negative;
-
-    c = peek(p, 1);
-    negative = c == 'D' || c == 'S' || c == 'W' || c == 'P';
-
-    switch (c | 0x20) {
-    case 'd':
-    case 's':
-    case 'w':
-        ecma_escape_class((char) (c | 0x20), &known, &n);
-        list = (re_range_t *) (uintptr_t) known;
-        p->at += 2;
-        break;
-
-    case 'p':
-        if (peek(p, 2) != '{') {
-            return ecma_fail(p, -EINVAL, at, "\\p without a property");
-        }
-
-        for (i = p->at += 3; peek(p, 0) >= 0 && peek(p, 0) != '}'; p->at++) {
-            /* void */
-        }
-
-        name = (str_t){p->s + i, p->at - i};
-
-        if (peek(p, 0) != '}') {
-            return ecma_fail(p, -EINVAL, at, "\\p without a property");
-        }
-
-        p->at++;
-        LLM_TRY(ecma_property(p, name, &list, &n));
-        break;
-
-    default:
-        return 0;
-    }
-
-    if (c < 0 || ecma_ranges_tidy(p->arena, &list, &n, negative) < 0) {
-        return ecma_fail(p, -ENOMEM, at, "no memory");
-    }
-
-    for (i = 0; i < n; i++) {
-        LLM_TRY(ranges_add(p, r, list[i].lo, list[i].hi));
-    }
-
-    return 1;
-}
-
-
-static int
-ranges_add(ecma_parser_t *p, ranges_t *r, uint32_t lo, uint32_t hi)
-{
-    re_range_t *list;
-    size_t      cap;
-
-    if (r->n == r->cap) {
-        cap = r->cap ? r->cap * 2 : 8;
-        list = arena_get(p->arena, cap * sizeof(re_range_t));
-
-        if (list == NULL) {
-            return ecma_fail(p, -E2BIG, p->at, "too large");
-        }
-
-        if (r->n) {
-            memcpy(list, r->list, r->n * sizeof(re_range_t));
-        }
-
-        r->list = list;
-        r->cap = cap;
-    }
-
-    r->list[r->n++] = (re_range_t){lo, hi};
-
-    return 0;
-}
-
-
-static int
-char_escape(ecma_parser_t *p, uint32_t *cp)
-{
-    static const char controls[] = "t\tn\nv\vf\fr\r";
-    size_t            at = p->at;
-    int               c, i;
-
-    c = peek(p, 1);
-
-    if (c < 0) {
-        return ecma_fail(p, -EINVAL, at, "\\ at the end");
-    }
-
-    p->at += 2;
-
-    for (i = 0; controls[i]; i += 2) {
-        if (c == controls[i]) {
-            *cp = (uint8_t) controls[i + 1];
+    for (i = 1; i <= 3; i++) {
+        if (ecma_peek(p, (size_t) i) < '0' || ecma_peek(p, (size_t) i) > '7') {
             return 0;
         }
     }
 
-    if (c == 'x') {
-        return hex_escape(p, 2, cp);
-    }
-
-    if (c == 'u') {
-        return unicode_escape(p, cp);
-    }
-
-    if (c == 'c' && (peek(p, 0) | 0x20) >= 'a' && (peek(p, 0) | 0x20) <= 'z') {
-        *cp = (uint32_t) peek(p, 0) & 31;
-        p->at++;
-        return 0;
-    }
-
-    if (c == '0' && (peek(p, 0) < '0' || peek(p, 0) > '9')) {
-        *cp = 0;
-        return 0;
-    }
-
-    if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')) {
-        return ecma_fail(p, -EINVAL, at, "unknown escape");
-    }
-
-    p->at--;
-
-    return code_point(p, cp);
-}
-
-
-static int
-hex_escape(ecma_parser_t *p, int digits, uint32_t *cp)
-{
-    int c;
-
-    for (*cp = 0; digits > 0; digits--) {
-        c = peek(p, 0);
-
-        if (c >= '0' && c <= '9') {
-            c -= '0';
-
-        } else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') {
-            c = (c | 0x20) - 'a' + 10;
-
-        } else {
-            return ecma_fail(p, -EINVAL, p->at, "a hex digit is missing");
-        }
-
-        *cp = *cp << 4 | (uint32_t) c;
-        p->at++;
-    }
-
-    return 0;
-}
-
-
-/* After \u: XXXX, a pair of them, or {X...}. */
-static int
-unicode_escape(ecma_parser_t *p, uint32_t *cp)
-{
-    size_t   at = p->at;
-    uint32_t low, d;
-
-    if (peek(p, 0) == '{') {
-        p->at++;
-
-        for (*cp = 0; peek(p, 0) != '}';) {
-            LLM_TRY(hex_escape(p, 1, &d));
-            *cp = *cp << 4 | d;
-
-            if (*cp > 0x10ffff) {
-                return ecma_fail(p, -EINVAL, at, "no such code point");
-            }
-        }
-
-        if (p->at == at + 1) {
-            return ecma_fail(p, -EINVAL, at, "a hex digit is missing");
-        }
-
-        p->at++;
-        return 0;
-    }
-
-    LLM_TRY(hex_escape(p, 4, cp));
-
-    if (*cp >= 0xd800 && *cp <= 0xdbff && looking_at(p, "\\u")) {
-        at = p->at;
-        p->at += 2;
-
-        if (hex_escape(p, 4, &low) == 0 && low >= 0xdc00 && low <= 0xdfff) {
-            *cp = 0x10000 + ((*cp - 0xd800) << 10) + low - 0xdc00;
-            return 0;
-        }
-
-        p->at = at;
-    }
-
-    return 0;
-}
-
-
-/* A code point as itself. */
-static int
-code_point(ecma_parser_t *p, uint32_t *cp)
-{
-    int c, n, i;
-
-    c = peek(p, 0);
-    n = c < 0x80   ? 1
-        : c < 0xc2 ? 0
-        : c < 0xe0 ? 2
-        : c < 0xf0 ? 3
-        : c < 0xf5 ? 4
-                   : 0;
-    *cp = n > 1 ? (uint32_t) c & (0xffu >> (n + 1)) : (uint32_t) c;
-
-    for (i = 1; i < n; i++) {
-        c = peek(p, (size_t) i);
-
-        if (c < 0x80 || c > 0xbf) {
-            n = 0;
-            break;
-        }
-
-        *cp = *cp << 6 | ((uint32_t) c & 0x3f);
-    }
-
-    if (n == 0) {
-        return ecma_fail(p, -EINVAL, p->at, "invalid UTF-8");
-    }
-
-    p->at += (size_t) n;
-
-    return 0;
-}
-
-
-static int
-peek(const ecma_parser_t *p, size_t ahead)
-{
-    return p->len - p->at > ahead ? (uint8_t) p->s[p->at + ahead] : -1;
-}
-
-
-static int
-looking_at(const ecma_parser_t *p, const char *s)
-{
-    size_t n = strlen(s);
-
-    return p->len - p->at >= n && memcmp(p->s + p->at, s, n) == 0;
-}
-
-
-void
-ecma_escape_class(char letter, const re_range_t **ranges, size_t *n)
-{
-    switch (letter) {
-    case 'd':
-        *ranges = digit;
-        *n = llm_countof(digit);
-        break;
-
-    case 's':
-        *ranges = space;
-        *n = llm_countof(space);
-        break;
-
-    default:
-        *ranges = word;
-        *n = llm_countof(word);
-    }
-}
-
-
-int
-ecma_ranges_tidy(arena_t *arena, re_range_t **ranges, size_t *n, int negative)
-{
-    re_range_t *in, *out;
-    uint32_t    next;
-    size_t      i, k;
-
-    in = arena_get(arena, (*n + 1) * sizeof(re_range_t));
-    out = arena_get(arena, (*n + 1) * sizeof(re_range_t));
-
-    if (in == NULL || out == NULL) {
-        return -ENOMEM;
-    }
-
-    if (*n) {
-        memcpy(in, *ranges, *n * sizeof(re_range_t));
-        qsort(in, *n, sizeof(re_range_t), range_cmp);
-    }
-
-    for (i = 0, k = 0; i < *n; i++) {
-        if (k > 0 && in[i].lo <= in[k - 1].hi + 1) {
-            in[k - 1].hi = in[i].hi > in[k - 1].hi ? in[i].hi : in[k - 1].hi;
-
-        } else {
-            in[k++] = in[i];
-        }
-    }
-
-    *ranges = in;
-    *n = k;
-
-    if (!negative) {
-        return 0;
-    }
-
-    for (i = 0, k = 0, next = 0; i < *n; i++) {
-        if (in[i].lo > next) {
-            out[k++] = (re_range_t){next, in[i].lo - 1};
-        }
-
-        next = in[i].hi + 1;
-    }
-
-    if (next <= 0x10ffff) {
-        out[k++] = (re_range_t){next, 0x10ffff};
-    }
-
-    *ranges = out;
-    *n = k;
-
-    return 0;
-}
-
-
-static int
-range_cmp(const void *a, const void *b)
-{
-    const re_range_t *x = a, *y = b;
-
-    return x->lo < y->lo ? -1 : x->lo > y->lo;
+    return (p->how & ECMA_PYTHON) != 0;
 }

@@ -156,10 +156,12 @@ re_is_void(const re_set_t *set, re_t a)
 }
 
 
-/* What re_classes() gathers. */
+/* What re_classes() gathers: disjoint sets, none empty, that hold all bytes,
+ * and bytes that are classes of their own. */
 typedef struct {
-    uint16_t map[256];
+    uint64_t sets[256][4];
     uint32_t n;
+    uint32_t quoted; /* split by what a string may hold as it is */
     uint64_t singles[4];
 } re_part_t;
 

@@ -332,7 +332,11 @@ re_quoted_classes(const re_set_t *set, re_t a, re_part_t *part)
 
     switch (AT_PHASE(set->nodes[a].b)) {
     case AT_TEXT:
-        re_part_split(part, raw);
+        if (!part->quoted) {
+            re_part_split(part, raw);
+            part->quoted = 1;
+        }
+
         re_bit_set(part->singles, '\\');
         break;
 

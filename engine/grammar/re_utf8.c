@@ -114,7 +114,7 @@ range_bytes(re_set_t *set, uint32_t lo, uint32_t hi)
         for (i = 1; i < n; i++) {
             mask = (1u << (6 * i)) - 1;
 
-            if ((lo & ~mask) == (hi & ~mask)) {
+            if ((lo & ~mask) == (end & ~mask)) {
                 continue;
             }
 
@@ -123,9 +123,10 @@ range_bytes(re_set_t *set, uint32_t lo, uint32_t hi)
                 break;
             }
 
-            if ((hi & mask) != mask) {
-                end = (hi & ~mask) - 1;
-                break;
+            /* What is left may break a larger block in its turn. */
+
+            if ((end & mask) != mask) {
+                end = (end & ~mask) - 1;
             }
         }
 

@@ -1,11 +1,12 @@
 /*
- * A step of one model: who begins, which rows are computed, what is drawn.
+ * A step of one model: who begins, which rows are computed.
  *
  * Every running sequence whose tokens are computed but for the last gets its
  * row.  The others share the rows that are left, evenly; who needs less than
  * an even share gets all it needs, so that a short prompt does not wait for a
  * long one.  How many rows are left: max_rows, or `chunk` if others decode,
- * and no more than the model has computed in SCHED_STEP_NS lately.
+ * and no more than the model has computed in SCHED_STEP_NS lately.  Tokens
+ * that a grammar forced are computed like a short prompt.
  *
  * Threads: the step loop's.
  */
@@ -20,15 +21,7 @@ static uint32_t batch_wants(const sched_seq_t *q, uint32_t *spare);
 static void     batch_build(sched_model_t *m);
 static void     batch_logits(sched_model_t *m, sched_seq_t *q, uint32_t row);
 static void     batch_done(sched_model_t *m);
-static int      batch_draw(sched_model_t *m);
-static void     batch_siblings(sched_model_t *m);
-static void     batch_sample(sched_model_t *m, uint32_t i);
-static void     batch_prompt(sched_model_t *m, const sched_draw_t *d,
-                             const k_sampled_t *sampled);
-static void     batch_token(sched_model_t *m, const sched_draw_t *d,
-                            const k_sampled_t *sampled);
-static void     batch_orphans(sched_req_t *r);
-static int      batch_is_end(const sched_group_t *g, int32_t token);
+static void     batch_idle(sched_model_t *m);
 static void     batch_fail(sched_model_t *m, int rc);
 static void     batch_pace(sched_model_t *m, uint64_t ns);
 
@@ -110,10 +103,13 @@ sched_batch_run(sched_model_t *m)
     uint64_t start = s->now;
     int      rc;
 
+    sched_gram_want(m);
+
     batch_prefill(m, batch_decode(m));
     batch_build(m);
 
     if (m->batch.n_rows == 0) {
+        batch_idle(m);
         return 0;
     }
 
@@ -123,8 +119,9 @@ sched_batch_run(sched_model_t *m)
     }
 
     if (rc == 0) {
+        sched_draw_late(m);
         batch_done(m);
-        rc = batch_draw(m);
+        rc = sched_draw(m);
     }
 
     s->now = sched_now(s);
@@ -145,7 +142,25 @@ sched_batch_run(sched_model_t *m)
 }
 
 
-/* A row for each that decodes, and the page for it; returns how many. */
+/* All that run wait for an answer of their grammar. */
+
+static void
+batch_idle(sched_model_t *m)
+{
+    uint32_t i, n = 0;
+
+    for (i = 0; i < m->n_run; i++) {
+        if (m->run[i]->job) {
+            m->waits[n++] = m->run[i]->job;
+        }
+    }
+
+    sched_masks_wait(m->sched, m->waits, n, 1);
+    sched_gram_settle(m->sched);
+}
+
+
+/* A row for each that decodes, and its page; returns how many. */
 
 static uint32_t
 batch_decode(sched_model_t *m)
@@ -160,19 +175,20 @@ batch_decode(sched_model_t *m)
     for (i = 0; i < m->n_run; i++) {
         q = m->run[i];
 
-        if (sched_seq_known(q) - q->computed > 1) {
+        if (sched_gram_held(q)) {
             continue;
         }
 
-        if (sched_seq_grow(q)) {
+        if (!sched_seq_grow(q)) {
+            /* It is the youngest; only older ones are left. */
+            sched_seq_preempt(q);
+            break;
+        }
+
+        if (sched_seq_known(q) - q->computed == 1) {
             q->rows = 1;
             n++;
-            continue;
         }
-
-        /* It is the youngest; only older ones are left. */
-        sched_seq_preempt(q);
-        break;
     }
 
     return n;
@@ -219,6 +235,10 @@ batch_share(sched_model_t *m, uint32_t rows, uint32_t spare)
         left += m->seqs[i].n > 0;
     }
 
+    if (left == 0) {
+        return;
+    }
+
     do {
         share = rows / left;
         fixed = 0;
@@ -257,19 +277,32 @@ batch_share(sched_model_t *m, uint32_t rows, uint32_t spare)
 }
 
 
-/* Rows that a prefill can use; those with wanted logits take from *spare. */
+/*
+ * Rows that a prefill can use; those with wanted logits take from *spare,
+ * beyond one that each sequence has.
+ */
 
 static uint32_t
 batch_wants(const sched_seq_t *q, uint32_t *spare)
 {
-    const sched_req_t *r = q->req;
-    uint32_t           want;
+    uint32_t want, plain, judged;
 
-    want = sched_seq_known(q) - q->computed;
+    if (sched_gram_held(q)) {
+        return 0;
+    }
 
-    if (r->group->prompt_logprobs && r->scored < r->group->n_tokens) {
-        want = want < 1 + *spare ? want : 1 + *spare;
-        *spare -= want - 1;
+    want = sched_seq_known(q) - q->computed - (q->reason != 0);
+    judged = sched_seq_unjudged(q);
+
+    if (judged == SCHED_NONE) {
+        return want;
+    }
+
+    plain = judged - 1 > q->computed ? judged - 1 - q->computed : 0;
+
+    if (want > plain + 1) {
+        want = want < plain + 1 + *spare ? want : plain + 1 + *spare;
+        *spare -= want - plain - 1;
     }
 
     return want;
@@ -315,31 +348,32 @@ batch_build(sched_model_t *m)
 static void
 batch_logits(sched_model_t *m, sched_seq_t *q, uint32_t row)
 {
-    sched_req_t *r = q->req;
-    uint32_t     pos, end = q->computed + q->rows;
-    uint32_t     first = end - 1;
+    const sched_group_t *g = q->req->group;
+    uint32_t             t, end, judged = sched_seq_unjudged(q);
+    uint32_t             known = sched_seq_known(q);
+    sched_draw_t        *d;
 
-    if (r->group->prompt_logprobs && r->scored < r->group->n_tokens) {
-        first = q->computed > r->scored - 1 ? q->computed : r->scored - 1;
-    }
+    /* A row's logits are about the token after it. */
+    end = q->computed + q->rows;
+    t = judged > q->computed + 1 ? judged : q->computed + 1;
+    t = t < end ? t : end;
 
-    for (pos = first; pos < end; pos++) {
-        if (pos + 1 == sched_seq_known(q)) {
-            m->draws[m->n_draws].prompt = 0;
-
-        } else if (r->group->prompt_logprobs && pos + 1 >= r->scored
-                   && pos + 1 < r->group->n_tokens) {
-            m->draws[m->n_draws].prompt = pos + 1;
-
-        } else {
+    for (/* void */; t <= end; t++) {
+        if (t == known ? q->reason != 0 : t < judged) {
             continue;
         }
 
-        m->draws[m->n_draws].seq = q;
-        m->draws[m->n_draws].from = NULL;
-        m->draws[m->n_draws].logit = m->batch.n_logits;
-        m->n_draws++;
-        m->logit_rows[m->batch.n_logits++] = row + pos - q->computed;
+        if (t < g->n_tokens ? !g->prompt_logprobs
+                            : t < known && !g->sampling.logprobs) {
+            continue;
+        }
+
+        d = &m->draws[m->n_draws++];
+        d->seq = q;
+        d->from = NULL;
+        d->logit = m->batch.n_logits;
+        d->judged = t < known ? t : 0;
+        m->logit_rows[m->batch.n_logits++] = row + t - 1 - q->computed;
     }
 }
 
@@ -355,215 +389,10 @@ batch_done(sched_model_t *m)
     for (i = 0; i < m->batch.n_seqs; i++) {
         q = m->members[i];
         from = q->computed;
-        q->computed += q->rows;
+        q->computed += q->rows - (uint32_t) q->late;
+        q->late = 0;
         sched_seq_cache(q, from);
     }
-}
-
-
-static int
-batch_draw(sched_model_t *m)
-{
-    uint32_t i, n, own = m->n_draws, limit = m->model->limits.logits;
-    int      rc;
-
-    batch_siblings(m);
-
-    for (i = 0; i < m->n_draws; i++) {
-        batch_sample(m, i);
-    }
-
-    for (i = 0; i < m->n_draws; i += n) {
-        n = m->n_draws - i < limit ? m->n_draws - i : limit;
-
-        rc = m->model->ops->sample(m->model->exec, n, m->samples + i,
-                                   m->sampled + i);
-        if (rc < 0) {
-            return rc;
-        }
-    }
-
-    m->sched->now = sched_now(m->sched);
-
-    for (i = 0; i < own; i++) {
-        if (m->draws[i].prompt) {
-            batch_prompt(m, &m->draws[i], &m->sampled[i]);
-        }
-    }
-
-    /* Siblings first: their leader may end by its token. */
-    for (i = own; i < m->n_draws; i++) {
-        batch_token(m, &m->draws[i], &m->sampled[i]);
-    }
-
-    for (i = 0; i < own; i++) {
-        if (m->draws[i].prompt == 0) {
-            batch_token(m, &m->draws[i], &m->sampled[i]);
-        }
-    }
-
-    return 0;
-}
-
-
-/*
- * Where a prompt is done that other choices share, they draw from the same
- * logits, before their leader does (who may end by it).  Those for whom there
- * is no room in the step recompute the last token later.
- */
-
-static void
-batch_siblings(sched_model_t *m)
-{
-    sched_req_t *r;
-    uint32_t     i, k, own = m->n_draws;
-    sched_draw_t lead;
-
-    for (i = 0; i < own; i++) {
-        lead = m->draws[i];
-        r = lead.seq->req;
-
-        if (lead.prompt || r->n_live == 1) {
-            continue;
-        }
-
-        for (k = 0; k < r->n_choices && m->n_draws < m->max_draws; k++) {
-            if (r->seqs[k].state == SCHED_SEQ_PENDING) {
-                m->draws[m->n_draws] = lead;
-                m->draws[m->n_draws].from = lead.seq;
-                m->draws[m->n_draws++].seq = &r->seqs[k];
-            }
-        }
-    }
-}
-
-
-static void
-batch_sample(sched_model_t *m, uint32_t i)
-{
-    sched_draw_t           *d = &m->draws[i];
-    sched_seq_t            *q = d->seq;
-    const sched_sampling_t *sp = &q->req->group->sampling;
-
-    m->samples[i] = (k_sample_t){
-        .logit = d->logit,
-        .temperature = sp->temperature,
-        .top_p = sp->top_p,
-        .min_p = sp->min_p,
-        .top_k = sp->top_k,
-        .repetition = sp->repetition,
-        .frequency = sp->frequency,
-        .presence = sp->presence,
-        .n_counts = q->n_counts,
-        .counts = q->counts,
-        .n_bias = q->req->n_bias,
-        .bias = q->req->bias,
-        .seed = sp->seed,
-        .position = sched_seq_known(q),
-        .choice = q->choice,
-        .logprob = sp->logprobs,
-        .n_top = sp->n_top,
-    };
-
-    if (d->prompt) {
-        m->samples[i].scored = 1;
-        m->samples[i].score = q->req->group->tokens[d->prompt];
-        m->samples[i].position = d->prompt;
-        m->samples[i].logprob = 1;
-    }
-}
-
-
-static void
-batch_prompt(sched_model_t *m, const sched_draw_t *d,
-             const k_sampled_t *sampled)
-{
-    sched_req_t *r = d->seq->req;
-
-    sched_event(m->sched, &(sched_event_t){.kind = SCHED_EV_PROMPT,
-                                           .group = r->group,
-                                           .token = r->group->tokens[d->prompt],
-                                           .index = d->prompt,
-                                           .sampled = sampled});
-    r->scored = d->prompt + 1;
-}
-
-
-/* A choice has a new token: it may end by it, or begin with it. */
-
-static void
-batch_token(sched_model_t *m, const sched_draw_t *d, const k_sampled_t *sampled)
-{
-    sched_seq_t   *q = d->seq;
-    sched_req_t   *r = q->req;
-    sched_group_t *g = r->group;
-
-    if (d->from == NULL) {
-        batch_orphans(r);
-    }
-
-    if (sampled->token < 0
-        || sampled->token >= (int32_t) m->model->prog.n_vocab) {
-        log_error("no token can be drawn: logits are not finite, or all "
-                  "tokens are forbidden");
-        sched_seq_finish(q, SCHED_FAILED);
-        return;
-    }
-
-    sched_event(m->sched,
-                &(sched_event_t){.kind = SCHED_EV_TOKEN,
-                                 .group = g,
-                                 .choice = q->choice,
-                                 .token = sampled->token,
-                                 .index = q->n_out,
-                                 .sampled =
-                                     g->sampling.logprobs ? sampled : NULL});
-    atomic_fetch_add_explicit(&m->sched->stats.generated_tokens, 1,
-                              memory_order_relaxed);
-    sched_queue_served(r, 1);
-    sched_seq_count(q, sampled->token, 1);
-    q->out[q->n_out++] = sampled->token;
-    r->has_token = 1;
-
-    if (batch_is_end(g, sampled->token)) {
-        sched_seq_finish(q, SCHED_STOP);
-
-    } else if (q->n_out == r->max_out) {
-        sched_seq_finish(q, SCHED_LENGTH);
-
-    } else if (d->from) {
-        sched_seq_fork(q, d->from);
-    }
-}
-
-
-/* Choices that found no room in the step in which they could have drawn. */
-
-static void
-batch_orphans(sched_req_t *r)
-{
-    uint32_t i;
-
-    for (i = 0; r->n_live > 1 && i < r->n_choices; i++) {
-        if (r->seqs[i].state == SCHED_SEQ_PENDING) {
-            sched_seq_wait(&r->seqs[i]);
-        }
-    }
-}
-
-
-static int
-batch_is_end(const sched_group_t *g, int32_t token)
-{
-    uint32_t i;
-
-    for (i = 0; !g->sampling.ignore_eos && i < g->n_eog; i++) {
-        if (g->eog[i] == token) {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 

@@ -245,9 +245,20 @@ check_seq(const sched_seq_t *q, uint32_t *refs)
         return q->n_pages ? "who does not run has pages" : NULL;
     }
 
-    if (q->computed >= sched_seq_known(q)
+    if (q->computed >= sched_seq_known(q) + (q->job && q->job->probing)
         || q->computed > q->n_pages * K_PAGE_TOKENS) {
         return "more is computed than can be";
+    }
+
+    if (q->told > q->n_out || q->n_out > q->req->max_out || q->late
+        || (sched_seq_unjudged(q) < sched_seq_known(q)
+            && q->computed >= sched_seq_unjudged(q))) {
+        return "a token is not told, and its row is computed";
+    }
+
+    if (q->job && q->reason && q->told == q->n_out
+        && sched_seq_unjudged(q) == SCHED_NONE) {
+        return "who has come to its end goes on";
     }
 
     for (i = 0; i < q->n_pages; i++) {

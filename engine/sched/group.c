@@ -11,6 +11,7 @@
 static uint32_t group_bias(const sched_group_t *g, k_bias_t *bias);
 static int      group_is_eog(const sched_group_t *g, int32_t token);
 static void     group_counts(sched_req_t *r);
+static void     group_bury(sched_req_t *r);
 
 
 /*
@@ -27,9 +28,10 @@ sched_req_new(sched_model_t *m, sched_group_t *group, sched_req_t **req)
     sched_req_t *r;
     sched_seq_t *q;
     char        *p;
-    size_t       head, bias, out, pages, counts, index;
+    size_t       head, bias, jobs, think, mask, out, pages, counts, index;
     uint64_t     room, distinct;
     uint32_t     i, n = group->n_choices, entries;
+    int          rc;
 
     room = (uint64_t) m->model->n_pages * K_PAGE_TOKENS;
     room = room < m->model->context ? room : m->model->context;
@@ -50,6 +52,10 @@ sched_req_new(sched_model_t *m, sched_group_t *group, sched_req_t **req)
         }
     }
 
+    jobs = group->grammar ? n * sizeof(sched_job_t) : 0;
+    mask = group->grammar ? (m->model->prog.n_vocab + 31) / 32 * 4ull : 0;
+    think = group->grammar ? group->n_think_end * sizeof(int32_t) : 0;
+
     head = sizeof(sched_req_t) + n * sizeof(sched_seq_t);
     bias = ((size_t) sp->n_bias + (sp->ignore_eos ? group->n_eog : 0))
            * sizeof(k_bias_t);
@@ -59,7 +65,8 @@ sched_req_new(sched_model_t *m, sched_group_t *group, sched_req_t **req)
     counts = distinct * sizeof(k_count_t);
     index = entries * sizeof(uint32_t);
 
-    r = calloc(1, head + bias + n * (counts + out + pages + index));
+    r = calloc(1, head + bias + jobs + think
+                      + n * (counts + out + pages + index + mask));
     if (r == NULL) {
         return -ENOMEM;
     }
@@ -72,6 +79,18 @@ sched_req_new(sched_model_t *m, sched_group_t *group, sched_req_t **req)
     r->index_mask = entries ? entries - 1 : 0;
 
     p = (char *) r + head;
+
+    if (group->grammar) {
+        r->grammar = group->grammar;
+        r->jobs = (sched_job_t *) p;
+        p += jobs;
+        r->think_budget = group->think_budget;
+        r->n_think_end = group->n_think_end;
+        r->think_end = (int32_t *) p;
+        memcpy(p, group->think_end, think);
+        p += think;
+    }
+
     r->bias = (k_bias_t *) p;
     r->n_bias = group_bias(group, (k_bias_t *) p);
     p += bias;
@@ -89,6 +108,19 @@ sched_req_new(sched_model_t *m, sched_group_t *group, sched_req_t **req)
             q->index = (uint32_t *) (p + counts);
             p += counts + index;
         }
+
+        if (r->grammar) {
+            r->jobs[i].mask = (uint32_t *) p;
+            p += mask;
+        }
+    }
+
+    if (r->grammar) {
+        rc = sched_gram_new(r);
+        if (rc < 0) {
+            sched_req_free(r);
+            return rc;
+        }
     }
 
     if (sp->repetition != 1) {
@@ -98,6 +130,16 @@ sched_req_new(sched_model_t *m, sched_group_t *group, sched_req_t **req)
     *req = r;
 
     return 0;
+}
+
+
+/* It was never the loop's, or the loop is done with it. */
+
+void
+sched_req_free(sched_req_t *r)
+{
+    sched_gram_free(r);
+    free(r);
 }
 
 
@@ -271,33 +313,54 @@ sched_events_send(sched_t *s)
 }
 
 
-/* After the events of a step: what is gone may be freed, by others. */
+/*
+ * After the events of a step: what is gone may be freed, by others; but not
+ * while a mask thread works in it.
+ */
 
 void
 sched_gone_release(sched_t *s)
 {
-    sched_req_t   *r, *head;
-    sched_slot_t  *slot, *back;
-    sched_model_t *m;
+    sched_req_t *r, **link;
 
     while (s->gone) {
         r = s->gone;
         s->gone = r->gone_next;
-        slot = r->slot;
-        m = r->model;
-
-        head = atomic_load(&s->dead);
-        do {
-            r->gone_next = head;
-        } while (!atomic_compare_exchange_weak(&s->dead, &head, r));
-
-        back = atomic_load(&s->slots_back);
-        do {
-            slot->next = back;
-        } while (!atomic_compare_exchange_weak(&s->slots_back, &back, slot));
-
-        atomic_fetch_sub(&m->users, 1);
+        r->gone_next = s->lingering;
+        s->lingering = r;
     }
+
+    for (link = &s->lingering; (r = *link) != NULL; /* void */) {
+        if (sched_gram_busy(r)) {
+            link = &r->gone_next;
+            continue;
+        }
+
+        *link = r->gone_next;
+        group_bury(r);
+    }
+}
+
+
+static void
+group_bury(sched_req_t *r)
+{
+    sched_model_t *m = r->model;
+    sched_slot_t  *slot = r->slot, *back;
+    sched_t       *s = m->sched;
+    sched_req_t   *head;
+
+    head = atomic_load(&s->dead);
+    do {
+        r->gone_next = head;
+    } while (!atomic_compare_exchange_weak(&s->dead, &head, r));
+
+    back = atomic_load(&s->slots_back);
+    do {
+        slot->next = back;
+    } while (!atomic_compare_exchange_weak(&s->slots_back, &back, slot));
+
+    atomic_fetch_sub(&m->users, 1);
 }
 
 
@@ -313,7 +376,7 @@ sched_bury(sched_t *s)
     if (atomic_load(&s->dead)) {
         for (r = atomic_exchange(&s->dead, NULL); r; r = next) {
             next = r->gone_next;
-            free(r);
+            sched_req_free(r);
         }
     }
 

@@ -72,7 +72,7 @@ sched_submit(sched_t *s, sched_group_t *group)
     slot = mail_slot(s);
     if (slot == NULL) {
         atomic_fetch_sub(&s->waiting, 1);
-        free(r);
+        sched_req_free(r);
         rc = -ENOMEM;
         goto failed;
     }
@@ -151,6 +151,16 @@ mail_check(const sched_model_t *m, const sched_group_t *group)
 
     for (i = 0; i < group->n_eog; i++) {
         if (!mail_token_ok(group->eog[i], model->prog.n_vocab)) {
+            return -EINVAL;
+        }
+    }
+
+    if (group->grammar && group->n_think_end > SCHED_FORCED_MAX) {
+        return -EINVAL;
+    }
+
+    for (i = 0; group->grammar && i < group->n_think_end; i++) {
+        if (!mail_token_ok(group->think_end[i], model->prog.n_vocab)) {
             return -EINVAL;
         }
     }

@@ -25,6 +25,7 @@ int
 sched_new(const sched_config_t *config, sched_t **sched)
 {
     sched_t *s;
+    int      rc;
 
     if (config->max_seqs == 0 || config->max_rows == 0 || config->chunk == 0
         || config->events == NULL) {
@@ -48,6 +49,13 @@ sched_new(const sched_config_t *config, sched_t **sched)
     atomic_store(&s->awake, 1);
     pthread_mutex_init(&s->lock, NULL);
     s->now = sched_now(s);
+
+    rc = sched_masks_start(s, config->mask_threads);
+    if (rc < 0) {
+        sched_end(s);
+        return rc;
+    }
+
     *sched = s;
 
     return 0;
@@ -104,6 +112,9 @@ sched_end(sched_t *s)
         free(slot);
     }
 
+    pthread_cond_destroy(&s->masks.work);
+    pthread_cond_destroy(&s->masks.done);
+    pthread_mutex_destroy(&s->masks.lock);
     pthread_mutex_destroy(&s->lock);
     free(s->events);
     free(s);
@@ -141,6 +152,9 @@ sched_finish_all(sched_t *s)
         sched_req_finish(s->live, SCHED_CANCELLED);
     }
 
+    /* No mask thread works in what is gone. */
+    sched_masks_stop(s);
+
     sched_events_send(s);
     sched_gone_release(s);
     sched_settle(s);
@@ -157,6 +171,7 @@ sched_step(sched_t *s)
     did = atomic_load_explicit(&s->mail, memory_order_relaxed) != NULL;
     sched_mail_take(s);
     sched_queue_expire(s);
+    sched_gram_settle(s);
     rc = sched_turn(s);
     did |= s->n_events > 0;
 
@@ -278,6 +293,12 @@ sched_stats(sched_t *s, sched_stats_t *st)
         .preemptions = atomic_load(&s->stats.preemptions),
         .busy_ns = atomic_load(&s->stats.busy_ns),
         .rows_last = (uint32_t) atomic_load(&s->stats.rows_last),
+        .masks = atomic_load(&s->stats.masks),
+        .mask_us = atomic_load(&s->stats.mask_ns) / 1000,
+        .mask_max_us = atomic_load(&s->stats.mask_max_ns) / 1000,
+        .masks_late = atomic_load(&s->stats.masks_late),
+        .forced = atomic_load(&s->stats.forced),
+        .redrawn = atomic_load(&s->stats.redrawn),
     };
 }
 
@@ -353,6 +374,7 @@ model_alloc(sched_model_t *m)
     m->samples = calloc(m->max_draws, sizeof(m->samples[0]));
     m->sampled = calloc(m->max_draws, sizeof(m->sampled[0]));
     m->draws = calloc(m->max_draws, sizeof(m->draws[0]));
+    m->waits = calloc(m->max_draws, sizeof(sched_job_t *));
 
     m->n_tenants =
         m->sched->config.max_queue + m->max_seqs + SCHED_TENANTS_IDLE;
@@ -367,8 +389,8 @@ model_alloc(sched_model_t *m)
 
     if (m->run == NULL || m->tokens == NULL || m->seqs == NULL
         || m->logit_rows == NULL || m->members == NULL || m->samples == NULL
-        || m->sampled == NULL || m->draws == NULL || m->tenants == NULL
-        || m->tenants_hash == NULL) {
+        || m->sampled == NULL || m->draws == NULL || m->waits == NULL
+        || m->tenants == NULL || m->tenants_hash == NULL) {
         return -ENOMEM;
     }
 
@@ -439,6 +461,7 @@ sched_model_free(sched_model_t *m)
     free(m->samples);
     free(m->sampled);
     free(m->draws);
+    free(m->waits);
     free(m->tenants);
     free(m->tenants_hash);
     free(m);

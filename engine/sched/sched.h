@@ -3,7 +3,7 @@
  * loop.  It sees tokens and numbers only: no text, no JSON.
  *
  * THREADS.  One thread of its own runs the step loop (it is one of the compute
- * threads).  sched_submit(), _cancel(), _stop(), _pause(), _resume() may be
+ * threads); a few more make masks for it.  sched_submit(), _cancel(), _stop(), _pause(), _resume() may be
  * called from any thread; they put a note into a mailbox and wake the loop.
  * Events are delivered from the step loop's thread, all of a step in one call;
  * the receiver copies what it wants and returns at once,
@@ -23,6 +23,12 @@
  * samples; delivers.  Under pressure of KV pages the youngest sequence is
  * preempted: its pages go, its tokens are recomputed later, nothing is lost
  * and no output changes.
+ *
+ * GRAMMARS.  Masks for the next draw are made while the step computes.  A
+ * sequence whose mask is late draws in a later step.  Tokens that must come
+ * next are not drawn but entered, and computed as one chunk.  In free text a
+ * token is drawn first, then asked about.  Draws are counted by position, so
+ * the output does not depend on which of this happened when.
  */
 
 #ifndef LLM_SCHED_SCHED_H
@@ -68,10 +74,10 @@ typedef struct {
     uint64_t done_ns;         /* ... to be done */
 
     /*
-     * What the output must be, or NULL; the caller holds it until GONE.  A
-     * choice ends (STOP) when nothing can come any more.  After budget tokens
-     * of reasoning (grammar_state_thinking(); 0: no budget) the tokens of
-     * think_end are forced.
+     * What the output must be, or NULL; the scheduler holds it for itself.  A
+     * choice ends (STOP) when nothing can come any more.  After think_budget
+     * tokens of reasoning (grammar_state_thinking(); a budget of 0 allows
+     * none) the tokens of think_end are forced; n_think_end 0: no budget.
      */
     grammar_t     *grammar;
     uint32_t       think_budget;
@@ -101,8 +107,9 @@ enum {
     SCHED_QUEUE_TIMEOUT,
     SCHED_FIRST_TIMEOUT,
     SCHED_DONE_TIMEOUT,
-    SCHED_FAILED /* the backend failed, and the whole group with it, or no
-                    token could be drawn; the log says why */
+    SCHED_FAILED /* the backend failed, and the whole group with it; or, of
+                    one choice, no token could be drawn, or its grammar took
+                    too much work; the log says why */
 };
 
 typedef struct {
@@ -125,6 +132,14 @@ typedef struct {
     void (*events)(void *data, const sched_event_t *ev, uint32_t n);
     void *data;
     uint64_t (*now)(void *data); /* clock in ns; NULL: CLOCK_MONOTONIC */
+
+    /*
+     * Masks of grammars: threads that make them during the forward pass (0:
+     * the loop does it, after it), and how long the loop waits after it for
+     * those in work, at most; whose mask is late draws in a later step.
+     */
+    uint32_t mask_threads;
+    uint32_t mask_wait_us;
 } sched_config_t;
 
 typedef struct {
@@ -141,6 +156,14 @@ typedef struct {
     uint64_t preemptions;
     uint64_t busy_ns;   /* spent in steps */
     uint32_t rows_last; /* of the last step */
+
+    /* Grammars. */
+    uint64_t masks;   /* made */
+    uint64_t mask_us; /* that it took, all together */
+    uint64_t mask_max_us;
+    uint64_t masks_late; /* draws put off for want of a mask */
+    uint64_t forced;     /* tokens that were not drawn */
+    uint64_t redrawn;    /* in free text, as the grammar refused the first */
 } sched_stats_t;
 
 

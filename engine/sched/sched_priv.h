@@ -8,12 +8,15 @@
  *     pages.c    KV pages: reference counts, free list, least recently used
  *     prefix.c   which pages hold which tokens
  *     seq.c      a sequence's pages: admission, fork, preemption
- *     batch.c    rows of a step; what came of it
+ *     batch.c    rows of a step
+ *     draw.c     what came of it: tokens
+ *     gram.c     sequences under a grammar, the step loop's side
+ *     mask.c     their other side: threads that accept tokens and make masks
  *     sched.c    the loop
  *     check.c    what must hold between two steps, for tests
  *
- * All but slots and the fields marked "any thread" belong to the step loop's
- * thread.  Memory comes from submitters' and loaders' threads; what the loop
+ * All but slots, jobs and the fields marked "any thread" belong to the step
+ * loop's thread.  Memory comes from submitters' and loaders' threads; what the loop
  * is done with goes to a stack from which they free it: the loop itself never
  * allocates nor frees.
  *
@@ -30,7 +33,8 @@
  * `computed` tokens of it are in its pages.  Outside of a step it is always
  * less than the tokens known (prompt and output): there is a row to compute
  * whose logits give the next token, so any sequence can be stopped, lose its
- * pages and go on later.
+ * pages and go on later.  (While a token that was drawn in free text is in
+ * question, all that is known is computed, and there is no row.)
  */
 
 #ifndef LLM_SCHED_PRIV_H
@@ -50,11 +54,15 @@
 #define SCHED_CAP_MIN      16
 #define SCHED_TENANTS_IDLE 256
 #define SCHED_SCAN_MAX     64 /* pages looked at for a partial hit */
+#define SCHED_FORCED_MAX   64 /* tokens that a job may find forced */
+#define SCHED_MASKERS_MAX  64
 
 typedef struct sched_req_s    sched_req_t;
 typedef struct sched_seq_s    sched_seq_t;
 typedef struct sched_slot_s   sched_slot_t;
 typedef struct sched_tenant_s sched_tenant_t;
+typedef struct sched_job_s    sched_job_t;
+typedef struct sched_masks_s  sched_masks_t;
 
 
 /* Notes to the loop; each is in the mailbox at most once. */
@@ -136,6 +144,61 @@ typedef enum {
     SCHED_SEQ_DONE
 } sched_seq_state_t;
 
+/*
+ * A sequence's grammar, and the work on it that mask threads do: what was
+ * added to the output is accepted, then it is found out what may follow.  From
+ * sched_mask_post() until `stage` leaves SCHED_JOB_ACCEPT* the job is theirs;
+ * then what it found (the lower part) is the loop's, and the mask follows
+ * (SCHED_JOB_MASK*) unless it is not needed.  `stage` changes under the pool's
+ * lock; it may be read without.
+ */
+
+typedef enum {
+    SCHED_JOB_IDLE = 0,
+    SCHED_JOB_ACCEPT,      /* in the queue */
+    SCHED_JOB_ACCEPT_BUSY, /* in work */
+    SCHED_JOB_MASK,
+    SCHED_JOB_MASK_BUSY,
+    SCHED_JOB_READY /* the mask is there */
+} sched_job_stage_t;
+
+struct sched_job_s {
+    sched_job_t     *next; /* the pool's queue */
+    atomic_int       stage;
+    int              dropped; /* nobody wants it any more: the pool's */
+    sched_seq_t     *seq;
+    grammar_t       *grammar;
+    grammar_state_t *state;
+    uint32_t        *mask;
+
+    /* What to do. */
+    uint32_t n;        /* tokens of the output */
+    uint32_t room;     /* for more of them */
+    uint32_t accepted; /* of the output: the state's place */
+    uint32_t thought;  /* tokens of reasoning among them */
+    int      budgeted; /* think_end was forced */
+    int      probing;  /* `probe` was drawn without a mask: is it allowed? */
+    int32_t  probe;
+
+    /* What came of it. */
+    int      rc;
+    int      refused; /* the probe was */
+    int      ended;   /* nothing can come any more */
+    int      free;    /* no mask: draw, then ask */
+    uint32_t n_forced;
+    int32_t  forced[SCHED_FORCED_MAX];
+    int      mask_rc;
+
+    /* The loop's. */
+    int          news; /* what came of it is not looked at yet */
+    int          listed;
+    sched_job_t *list_prev; /* jobs that the loop is to look at */
+    sched_job_t *list_next;
+    uint32_t     turn;
+    k_sampled_t  sampled[2]; /* the probe's; the one before may yet be told */
+};
+
+
 struct sched_seq_s {
     sched_req_t      *req;
     uint32_t          choice;
@@ -143,8 +206,11 @@ struct sched_seq_s {
     uint32_t          computed;
     uint32_t          n_out;
     int32_t          *out;
+    uint32_t          told;   /* of n_out: whose event went out */
+    int               reason; /* it ends by this once all is told */
     uint32_t         *pages;
     uint32_t          n_pages;
+    sched_job_t      *job; /* its grammar; NULL: none */
 
     /* Penalties: tokens of prompt and output with their counts. */
     k_count_t *counts; /* NULL: no penalties */
@@ -155,6 +221,7 @@ struct sched_seq_s {
     sched_seq_t *next;
 
     uint32_t rows; /* of the step being built */
+    int      late; /* the last of them is to be computed again */
 };
 
 typedef enum {
@@ -187,6 +254,11 @@ struct sched_req_s {
     const k_bias_t   *bias;
     uint32_t          n_bias;
     uint32_t          index_mask;
+    grammar_t        *grammar; /* held */
+    sched_job_t      *jobs;    /* one a choice, or NULL */
+    uint32_t          think_budget;
+    uint32_t          n_think_end;
+    int32_t          *think_end; /* a copy: jobs outlive the group */
     sched_seq_t       seqs[];
 };
 
@@ -218,7 +290,8 @@ typedef struct {
     sched_seq_t *seq;
     sched_seq_t *from;   /* whose prompt it goes on from, or NULL */
     uint32_t     logit;  /* of the batch's */
-    uint32_t     prompt; /* index of the prompt token; 0: a new token */
+    uint32_t     judged; /* index of a known token, prompt or output, whose
+                            logprob is wanted; 0: a new token */
 } sched_draw_t;
 
 
@@ -269,9 +342,40 @@ struct sched_model_s {
     k_sample_t    *samples;
     k_sampled_t   *sampled;
     sched_draw_t  *draws;
+    sched_job_t  **waits; /* jobs to wait for */
     uint32_t       n_draws;
     uint32_t       max_draws;
     uint32_t       prefill_rows;
+};
+
+
+/*
+ * Threads that accept tokens and make masks: mask.c.  One thread at a time
+ * works in a grammar, so whose grammar is busy waits, and nobody for it.
+ */
+
+typedef struct {
+    sched_job_t  *first;
+    sched_job_t **tail;
+} sched_jobs_t;
+
+typedef struct {
+    sched_masks_t *masks;
+    pthread_t      thread;
+    grammar_t     *grammar; /* in which it works */
+} sched_masker_t;
+
+struct sched_masks_s {
+    sched_t        *sched;
+    pthread_mutex_t lock;
+    pthread_cond_t  work; /* for the threads */
+    pthread_cond_t  done; /* for the loop, if it waits */
+    int             waiting;
+    int             stopping;
+    sched_jobs_t    accepts; /* these first: the loop may need them sooner */
+    sched_jobs_t    makes;
+    uint32_t        n;                              /* threads */
+    sched_masker_t  maskers[SCHED_MASKERS_MAX + 1]; /* the last: the loop */
 };
 
 struct sched_s {
@@ -309,6 +413,9 @@ struct sched_s {
     uint32_t       n_events;
     uint32_t       max_events;
     sched_req_t   *gone;
+    sched_req_t   *lingering; /* gone, but a mask thread works in it */
+    sched_job_t   *jobs;      /* posted, and not settled */
+    sched_masks_t  masks;
 
     struct {
         _Atomic uint64_t steps;
@@ -323,6 +430,12 @@ struct sched_s {
         _Atomic uint64_t preemptions;
         _Atomic uint64_t busy_ns;
         _Atomic uint64_t rows_last;
+        _Atomic uint64_t masks;
+        _Atomic uint64_t mask_ns;
+        _Atomic uint64_t mask_max_ns;
+        _Atomic uint64_t masks_late;
+        _Atomic uint64_t forced;
+        _Atomic uint64_t redrawn;
     } stats;
 };
 
@@ -341,7 +454,8 @@ void sched_req_pause(sched_req_t *r, int pause);
 void sched_event(sched_t *s, const sched_event_t *ev);
 void sched_events_send(sched_t *s);
 void sched_gone_release(sched_t *s);
-void sched_bury(sched_t *s); /* any thread, with the lock */
+void sched_req_free(sched_req_t *r); /* any thread */
+void sched_bury(sched_t *s);         /* any thread, with the lock */
 
 /* queue.c */
 void         sched_queue_add(sched_req_t *r);
@@ -372,6 +486,7 @@ void     sched_prefix_forget(sched_pages_t *p, uint32_t page);
 
 /* seq.c */
 uint32_t sched_seq_known(const sched_seq_t *q);
+uint32_t sched_seq_unjudged(const sched_seq_t *q);
 void     sched_seq_tokens(const sched_seq_t *q, uint32_t from, uint32_t n,
                           int32_t *tokens);
 int      sched_seq_admit(sched_seq_t *q);
@@ -385,10 +500,40 @@ void     sched_seq_pause(sched_seq_t *q);
 void     sched_seq_leave(sched_seq_t *q);
 void     sched_seq_finish(sched_seq_t *q, int reason);
 void     sched_seq_count(sched_seq_t *q, int32_t token, int in_output);
+void     sched_seq_enter(sched_seq_t *q, int32_t token);
+void     sched_seq_tell(sched_seq_t *q, const k_sampled_t *sampled);
+void     sched_seq_flush(sched_seq_t *q);
+int      sched_seq_is_end(const sched_seq_t *q, int32_t token);
 
 /* batch.c */
 void sched_admit(sched_model_t *m);
 int  sched_batch_run(sched_model_t *m);
+
+/* draw.c */
+void sched_draw_late(sched_model_t *m);
+int  sched_draw(sched_model_t *m);
+
+/* gram.c */
+int  sched_gram_new(sched_req_t *r);
+void sched_gram_free(sched_req_t *r);
+int  sched_gram_busy(sched_req_t *r);
+int  sched_gram_held(const sched_seq_t *q);
+int  sched_gram_can_draw(const sched_seq_t *q);
+void sched_gram_want(sched_model_t *m);
+void sched_gram_probe(sched_seq_t *q, const k_sampled_t *sampled);
+int  sched_gram_answer(const sched_seq_t *q);
+int  sched_gram_refused(sched_seq_t *q);
+void sched_gram_drawn(sched_seq_t *q);
+void sched_gram_news(sched_seq_t *q);
+void sched_gram_settle(sched_t *s);
+void sched_gram_drop(sched_seq_t *q);
+
+/* mask.c */
+int  sched_masks_start(sched_t *s, uint32_t n);
+void sched_masks_stop(sched_t *s);
+void sched_mask_post(sched_job_t *job);
+void sched_mask_drop(sched_job_t *job);
+int  sched_masks_wait(sched_t *s, sched_job_t **jobs, uint32_t n, int accepted);
 
 /* sched.c */
 uint64_t sched_now(sched_t *s);

@@ -38,6 +38,28 @@ sched_seq_known(const sched_seq_t *q)
 }
 
 
+/*
+ * The first token known, of prompt or output, whose logprob is wanted and not
+ * yet told, so that the row before it is to be computed; or SCHED_NONE.
+ */
+
+uint32_t
+sched_seq_unjudged(const sched_seq_t *q)
+{
+    const sched_group_t *g = q->req->group;
+
+    if (g->prompt_logprobs && q->req->scored < g->n_tokens) {
+        return q->req->scored;
+    }
+
+    if (g->sampling.logprobs && q->told < q->n_out) {
+        return g->n_tokens + q->told;
+    }
+
+    return SCHED_NONE;
+}
+
+
 void
 sched_seq_tokens(const sched_seq_t *q, uint32_t from, uint32_t n,
                  int32_t *tokens)
@@ -69,13 +91,14 @@ sched_seq_admit(sched_seq_t *q)
 {
     sched_req_t   *r = q->req;
     sched_model_t *m = r->model;
-    uint32_t       limit, need, fresh, part, len = 0;
+    uint32_t       limit, judged, need, fresh, part, len = 0;
 
     limit = sched_seq_known(q) - 1;
+    judged = sched_seq_unjudged(q);
 
-    if (r->group->prompt_logprobs && r->scored < r->group->n_tokens) {
+    if (judged != SCHED_NONE) {
         /* Rows whose logits are still wanted are to be computed. */
-        limit = r->scored ? r->scored - 1 : 0;
+        limit = judged ? judged - 1 : 0;
     }
 
     fresh = q->n_pages == 0;
@@ -177,8 +200,8 @@ seq_match_part(sched_seq_t *q, uint32_t limit, uint32_t need, uint32_t *len)
 
 
 /*
- * A running sequence gets the page that its next row goes to.  0: others need
- * all of them more.
+ * A running sequence gets the pages that the rows of what is known go to.  0:
+ * others need all of them more.
  */
 
 int
@@ -416,6 +439,10 @@ sched_seq_finish(sched_seq_t *q, int reason)
     sched_seq_t *pending = NULL;
     uint32_t     i;
 
+    if (q->job) {
+        sched_gram_drop(q);
+    }
+
     sched_seq_leave(q);
     sched_seq_release(q, reason != SCHED_FAILED);
     q->state = SCHED_SEQ_DONE;
@@ -423,7 +450,7 @@ sched_seq_finish(sched_seq_t *q, int reason)
     sched_event(r->model->sched, &(sched_event_t){.kind = SCHED_EV_FINISH,
                                                   .group = r->group,
                                                   .choice = q->choice,
-                                                  .index = q->n_out,
+                                                  .index = q->told,
                                                   .reason = reason});
 
     if (--r->n_live == 0) {
@@ -478,6 +505,81 @@ sched_seq_count(sched_seq_t *q, int32_t token, int in_output)
     q->counts[q->n_counts].token = token;
     q->counts[q->n_counts].count = in_output != 0;
     q->index[i] = ++q->n_counts;
+}
+
+
+/* Its output has one more token, which is not told yet. */
+
+void
+sched_seq_enter(sched_seq_t *q, int32_t token)
+{
+    atomic_fetch_add_explicit(&q->req->model->sched->stats.generated_tokens, 1,
+                              memory_order_relaxed);
+    sched_queue_served(q->req, 1);
+    sched_seq_count(q, token, 1);
+    q->out[q->n_out++] = token;
+}
+
+
+/* The event of the next token that is not told. */
+
+void
+sched_seq_tell(sched_seq_t *q, const k_sampled_t *sampled)
+{
+    sched_req_t   *r = q->req;
+    sched_group_t *g = r->group;
+
+    sched_event(r->model->sched,
+                &(sched_event_t){.kind = SCHED_EV_TOKEN,
+                                 .group = g,
+                                 .choice = q->choice,
+                                 .token = q->out[q->told],
+                                 .index = q->told,
+                                 .sampled =
+                                     g->sampling.logprobs ? sampled : NULL});
+    q->told++;
+    r->has_token = 1;
+}
+
+
+/* Tells what waits for no logprob; ends what was only waiting to be told. */
+
+void
+sched_seq_flush(sched_seq_t *q)
+{
+    const sched_group_t *g = q->req->group;
+
+    if (g->prompt_logprobs && q->req->scored < g->n_tokens) {
+        return;
+    }
+
+    while (q->told < q->n_out && !g->sampling.logprobs) {
+        sched_seq_tell(q, NULL);
+    }
+
+    if (q->reason && q->told == q->n_out) {
+        sched_seq_finish(q, q->reason);
+    }
+}
+
+
+/* A token that ends the output; a grammar gives it only where it must. */
+
+int
+sched_seq_is_end(const sched_seq_t *q, int32_t token)
+{
+    const sched_group_t *g = q->req->group;
+    uint32_t             i, n;
+
+    n = g->sampling.ignore_eos && q->job == NULL ? 0 : g->n_eog;
+
+    for (i = 0; i < n; i++) {
+        if (g->eog[i] == token) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

@@ -1,6 +1,6 @@
 /*
- * From tokens to bytes: the step loop's events -> text -> stop strings -> the
- * dialect's writer -> the request's output.
+ * From tokens to bytes: the step loop's events -> text -> its parts (parts.c)
+ * -> the dialect's writer -> the request's output.
  *
  * back_events() runs on the step loop's thread and only copies.  All else is
  * the io thread's.  What is held back (a part of a character, the beginning
@@ -10,8 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "engine/serve/serve.h"
-
-enum { RELEASE_TEXT = 0, RELEASE_STOP, RELEASE_ALL };
 
 /* Events that may lie between the step loop and the io thread. */
 #define BACK_EVENTS_MAX 16384
@@ -23,7 +21,8 @@ static void back_token(prompt_t *p, const back_event_t *be);
 static int  back_text(req_t *r, uint32_t choice, int32_t id, size_t skip);
 static int  back_note(req_t *r, choice_t *c, int32_t id,
                       const k_sampled_t *sampled, int scored);
-static void back_release(req_t *r, uint32_t choice, size_t n, int mode);
+static int  back_take_token(req_t *r, uint32_t choice, int32_t id,
+                            const k_sampled_t *sampled);
 static void back_finish(req_t *r, uint32_t choice, int finish);
 static void back_done(req_t *r);
 static void back_gone(prompt_t *p);
@@ -218,6 +217,7 @@ back_begin(req_t *r)
         return -ENOMEM;
     }
 
+    LLM_TRY(parts_begin(r));
     api_writer_begin(r->writer, &r->out);
 
     if (r->request.echo && !r->request.logprobs) {
@@ -286,7 +286,7 @@ back_free(req_t *r)
     uint32_t i;
 
     for (i = 0; r->choices && i < r->n_choices; i++) {
-        buf_free(&r->choices[i].held);
+        parts_free(&r->choices[i]);
         free(r->choices[i].tokens);
         free(r->choices[i].ends);
         free(r->choices[i].ids);
@@ -321,6 +321,8 @@ back_prompt(prompt_t *p, uint32_t choice, const back_event_t *be)
                ? 0
                : text_prefix_len(r->version->vocab.tokenizer, be->ev.token);
 
+    c->echo = 1;
+
     if (back_note(r, c, be->ev.token, be->has_sampled ? &be->sampled : NULL,
                   be->ev.index > 0)
             < 0
@@ -329,7 +331,7 @@ back_prompt(prompt_t *p, uint32_t choice, const back_event_t *be)
         return;
     }
 
-    back_release(r, choice, c->held.len, RELEASE_TEXT);
+    c->echo = 0;
     back_sent(r, choice, 0, 0, from);
 }
 
@@ -340,7 +342,7 @@ back_token(prompt_t *p, const back_event_t *be)
     req_t    *r = p->req;
     uint32_t  choice = p->first_choice + be->ev.choice;
     choice_t *c = &r->choices[choice];
-    size_t    from = r->out.len, at = 0, was;
+    size_t    from = r->out.len;
     uint32_t  first;
     int32_t   id = be->ev.token;
 
@@ -370,31 +372,50 @@ back_token(prompt_t *p, const back_event_t *be)
 
     r->usage.completion_tokens++;
 
-    if (!text_token_is_control(r->version->vocab.tokenizer, id)
-        && !vocab_is_eog(&r->version->vocab, id)) {
-        was = c->held.len;
-
-        if (back_note(r, c, id, be->has_sampled ? &be->sampled : NULL, 1) < 0
-            || back_text(r, choice, id, 0) < 0) {
-            r->out.failed = 1;
-            return;
-        }
-
-        if (stop_find(r, c, was, &at)) {
-            back_release(r, choice, at, RELEASE_STOP);
-            buf_reset(&c->held);
-            c->detok = (text_detok_t){0};
-            c->n_tokens = 0;
-            back_sent(r, choice, first, 1, from);
-            sched_stop(r->serve->sched, &p->group, be->ev.choice);
-            back_finish(r, choice, GEN_FINISH_STOP);
-            return;
-        }
-
-        back_release(r, choice, c->held.len - stop_hold(r, c), RELEASE_TEXT);
+    if (back_take_token(r, choice, id, be->has_sampled ? &be->sampled : NULL)
+        < 0) {
+        r->out.failed = 1;
+        return;
     }
 
     back_sent(r, choice, first, 1, from);
+
+    if (c->stopped) {
+        sched_stop(r->serve->sched, &p->group, be->ev.choice);
+        back_finish(r, choice, GEN_FINISH_STOP);
+    }
+}
+
+
+/*
+ * A token's part in the answer: a control token has none, unless the model's
+ * format gives it a meaning; what is no text is not shown in any case.
+ */
+
+static int
+back_take_token(req_t *r, uint32_t choice, int32_t id,
+                const k_sampled_t *sampled)
+{
+    text_tokenizer_t *tok = r->version->vocab.tokenizer;
+    choice_t         *c = &r->choices[choice];
+    const char       *bytes;
+    size_t            len;
+
+    if (!text_token_is_control(tok, id)
+        && !vocab_is_eog(&r->version->vocab, id)) {
+        LLM_TRY(back_note(r, c, id, sampled, 1));
+        LLM_TRY(back_text(r, choice, id, 0));
+        return 0;
+    }
+
+    if (c->parser == NULL) {
+        return 0;
+    }
+
+    LLM_TRY(parts_pending(c));
+    bytes = text_token_bytes(tok, id, &len);
+
+    return chat_parser_control(c->parser, bytes, len);
 }
 
 
@@ -421,30 +442,27 @@ back_id(choice_t *c, int32_t id)
 }
 
 
-/* The token's whole characters, but for skip bytes, to the held text's end. */
+/* The token's whole characters, but for skip bytes. */
 
 static int
 back_text(req_t *r, uint32_t choice, int32_t id, size_t skip)
 {
     choice_t   *c = &r->choices[choice];
     const char *bytes;
-    size_t      len;
+    size_t      len, n;
     char       *p;
 
     bytes = text_token_bytes(r->version->vocab.tokenizer, id, &len);
-    p = buf_room(&c->held, TEXT_DETOK_CAP(len));
+    buf_reset(&c->fresh);
+    p = buf_room(&c->fresh, TEXT_DETOK_CAP(len));
     if (p == NULL) {
         return -ENOMEM;
     }
 
-    c->held.len += (size_t) text_detok_feed(&c->detok, bytes + skip, len - skip,
-                                            p, TEXT_DETOK_CAP(len));
+    n = (size_t) text_detok_feed(&c->detok, bytes + skip, len - skip, p,
+                                 TEXT_DETOK_CAP(len));
 
-    if (c->n_tokens) {
-        c->ends[c->n_tokens - 1] = c->released + c->held.len;
-    }
-
-    return 0;
+    return parts_feed(r, choice, p, n);
 }
 
 
@@ -481,7 +499,7 @@ back_note(req_t *r, choice_t *c, int32_t id, const k_sampled_t *sampled,
         c->cap_tokens = cap;
     }
 
-    c->ends[c->n_tokens] = c->released + c->held.len;
+    c->ends[c->n_tokens] = c->fed;
     t = &c->tokens[c->n_tokens++];
     *t = (gen_token_t){.token = id, .has_logprob = scored && sampled};
     t->text.s = text_token_bytes(tok, id, &t->text.len);
@@ -502,57 +520,16 @@ back_note(req_t *r, choice_t *c, int32_t id, const k_sampled_t *sampled,
 }
 
 
-/*
- * The first n bytes of the held text to the writer, with the tokens whose
- * text ends there; at a stop string also with the one that it cut, if any of
- * that one's text went out; RELEASE_ALL: with all of them.
- */
-
-static void
-back_release(req_t *r, uint32_t choice, size_t n, int mode)
-{
-    choice_t  *c = &r->choices[choice];
-    gen_text_t text;
-    size_t     begin = c->noted;
-    uint32_t   k = 0;
-
-    while (k < c->n_tokens
-           && (mode == RELEASE_ALL || c->ends[k] <= c->released + n
-               || (mode == RELEASE_STOP && begin < c->released + n))) {
-        begin = c->ends[k++];
-    }
-
-    /* Tokens of half a character wait for the rest of it. */
-    if (n == 0 && (k == 0 || mode == RELEASE_TEXT)) {
-        return;
-    }
-
-    text = (gen_text_t){.choice = choice,
-                        .text = {c->held.data, n},
-                        .tokens = c->tokens,
-                        .n_tokens = k};
-
-    api_writer_text(r->writer, &text, &r->out);
-
-    c->noted = begin;
-    c->released += n;
-    c->held.len -= n;
-    memmove(c->held.data, c->held.data + n, c->held.len);
-
-    c->n_tokens -= k;
-    if (k) {
-        memmove(c->tokens, c->tokens + k, c->n_tokens * sizeof(gen_token_t));
-        memmove(c->ends, c->ends + k, c->n_tokens * sizeof(size_t));
-    }
-}
-
-
 static void
 back_finish(req_t *r, uint32_t choice, int finish)
 {
+    static const int finishes[] = {
+        [GEN_FINISH_STOP] = LLM_FINISH_STOP,
+        [GEN_FINISH_LENGTH] = LLM_FINISH_LENGTH,
+        [GEN_FINISH_TOOL_CALLS] = LLM_FINISH_TOOL_CALLS,
+        [GEN_FINISH_CONTENT_FILTER] = LLM_FINISH_CONTENT_FILTER};
     choice_t *c = &r->choices[choice];
-    size_t    from = r->out.len, at;
-    char     *p;
+    size_t    from = r->out.len;
 
     if (c->finished) {
         return; /* its stop string was seen */
@@ -560,21 +537,22 @@ back_finish(req_t *r, uint32_t choice, int finish)
 
     c->finished = 1;
 
-    /* What was held back can no longer become a stop string or a character;
-       after a stop string, nothing is left here. */
-    p = buf_room(&c->held, 3);
-    if (p) {
-        c->held.len += text_detok_flush(&c->detok, p);
+    if (parts_end(r, choice) < 0) {
+        r->out.failed = 1;
+        return;
     }
 
-    at = c->held.len;
-    if (at || c->n_tokens) {
-        back_release(r, choice, at, RELEASE_ALL);
+    if (c->parser && chat_parser_calls(c->parser)) {
+        r->n_calls += chat_parser_calls(c->parser);
+
+        /* An answer that was cut is "length", calls or not. */
+        if (finish == GEN_FINISH_STOP) {
+            finish = GEN_FINISH_TOOL_CALLS;
+        }
     }
 
     if (choice == 0) {
-        r->finish =
-            finish == GEN_FINISH_LENGTH ? LLM_FINISH_LENGTH : LLM_FINISH_STOP;
+        r->finish = finishes[finish];
     }
 
     api_writer_finish(r->writer, choice, finish, &r->out);

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <time.h>
 #include <xxhash.h>
+#include "engine/chat/format_table.h"
 #include "engine/serve/front.h"
+#include "engine/serve/front_grammar.h"
 
 #define FRONT_RETRY_MS 2000
 #define FRONT_KEEP     (1u << 20) /* ids that a thread keeps room for */
@@ -18,6 +20,8 @@ static int   front_run(front_t *f, req_t *r);
 static int   front_generate(front_t *f, req_t *r);
 static int   front_prompt(front_t *f, req_t *r, uint32_t i);
 static int   front_groups(req_t *r);
+static int   front_constrain(front_t *f, req_t *r);
+static int   front_think_end(front_t *f, req_t *r);
 
 
 int
@@ -120,18 +124,39 @@ front_main(void *data)
             f.cap = 0;
         }
 
-        pthread_mutex_lock(&s->mail_lock);
-        r->next = s->mail;
-        s->mail = r;
-        pthread_mutex_unlock(&s->mail_lock);
+        /* 1: a grammar thread has it now, or will at least answer. */
+        if (r->rc == 1) {
+            r->rc = grammars_push(s, r);
+            if (r->rc == 0) {
+                continue;
+            }
+        }
 
-        serve_wake(s);
+        front_post(r);
     }
 
     text_scratch_free(f.scratch);
     free(f.ids);
 
     return NULL;
+}
+
+
+/* To the io thread: the request is not ours after. */
+
+void
+front_post(req_t *r)
+{
+    serve_t *s = r->serve;
+
+    buf_free(&r->grammar_key);
+
+    pthread_mutex_lock(&s->mail_lock);
+    r->next = s->mail;
+    s->mail = r;
+    pthread_mutex_unlock(&s->mail_lock);
+
+    serve_wake(s);
 }
 
 
@@ -198,10 +223,104 @@ front_generate(front_t *f, req_t *r)
         LLM_TRY(front_prompt(f, r, i));
     }
 
+    LLM_TRY(front_reading(r));
     LLM_TRY(front_groups(r));
 
+    return front_constrain(f, r);
+}
+
+
+/*
+ * What the answer must be.  0: that is settled; 1: its grammar is to be made,
+ * elsewhere, as it may take long.
+ */
+
+static int
+front_constrain(front_t *f, req_t *r)
+{
+    int rc;
+
+    rc = front_grammar_key(r, &r->grammar_key);
+    if (rc < 0) {
+        return rc;
+    }
+
+    if (rc > 0) {
+        if (r->grammar_key.failed) {
+            return front_no_memory(r);
+        }
+
+        LLM_TRY(front_think_end(f, r));
+
+        r->grammar =
+            grammar_cache_find(r->version->grammars, r->grammar_key.data,
+                               r->grammar_key.len);
+        if (r->grammar == NULL) {
+            return 1;
+        }
+
+        atomic_fetch_add(&r->serve->grammar_stats.found, 1);
+    }
+
+    return front_settle(r);
+}
+
+
+/* A budget of reasoning: the tokens by which it ends. */
+
+static int
+front_think_end(front_t *f, req_t *r)
+{
+    const char *end;
+    uint8_t    *trusted;
+    size_t      n, len;
+    int         rc;
+
+    if (!r->request.has_budget || r->dialog == NULL
+        || r->dialog->format == NULL) {
+        return 0;
+    }
+
+    end = chat_format_think_close(r->dialog->format);
+    len = strlen(end);
+    trusted = malloc(len + 1);
+    if (trusted == NULL) {
+        return front_no_memory(r);
+    }
+
+    memset(trusted, 1, len);
+    rc = front_encode(f, r, (str_t){end, len}, trusted, 0, &n);
+    free(trusted);
+    LLM_TRY(rc);
+
+    r->think_end = malloc((n + 1) * sizeof(int32_t));
+    if (r->think_end == NULL) {
+        return front_no_memory(r);
+    }
+
+    memcpy(r->think_end, f->ids, n * sizeof(int32_t));
+    r->n_think_end = (uint32_t) n;
+
+    return 0;
+}
+
+
+int
+front_settle(req_t *r)
+{
+    sched_group_t *g;
+    uint32_t       i;
+
+    for (i = 0; i < r->n_prompts; i++) {
+        g = &r->prompts[i].group;
+        g->grammar = r->grammar;
+        g->think_budget = r->request.think_budget;
+        g->think_end = r->think_end;
+        g->n_think_end = r->n_think_end;
+    }
+
     /* Queued and running requests keep tokens, not bodies. */
-    return api_request_settle(req) < 0 ? front_no_memory(r) : 0;
+    return api_request_settle(&r->request) < 0 ? front_no_memory(r) : 0;
 }
 
 

@@ -28,4 +28,19 @@ int front_tokenize(front_t *f, req_t *r);
 int front_detokenize(req_t *r);
 int front_no_memory(req_t *r);
 
+/* front.c: r->grammar is there; the last that is to be done: 0 or negative. */
+int front_settle(req_t *r);
+
+/* A request that is done with: to the io thread. */
+void front_post(req_t *r);
+
+/* front_chat.c: calls and thoughts in prompts, and in answers to read. */
+int front_effort(req_t *r, gen_request_t *req, const dialog_t *d, json_t *vars);
+int front_reading(req_t *r);
+
+/* Messages for a template, new; NULL: no memory. */
+json_t *front_messages(const dialog_t *dialog, json_t *messages);
+json_t *front_generic(const dialog_t *dialog, json_t *messages, json_t *tools,
+                      int user);
+
 #endif /* LLM_SERVE_FRONT_H */

@@ -8,38 +8,28 @@
 #include "engine/serve/front.h"
 
 
+static void render_own(req_t *r, gen_request_t *req, int generation,
+                       json_t *vars);
+static int  render_messages(req_t *r, json_t *vars, json_t *messages,
+                            chat_text_t *text);
+static int  render_generic(req_t *r, gen_request_t *req, json_t *vars,
+                           json_t *messages, chat_text_t *text);
+
+
 int
 front_render(req_t *r, gen_request_t *req, int generation, chat_text_t *text)
 {
-    static const char *const trusted[] = {"bos_token", "eos_token", "unk_token",
-                                          "pad_token", NULL};
-    static const char *const roles[] = {"system", "user",      "assistant",
-                                        "tool",   "developer", NULL};
-    chat_limits_t            limits = {.now = (time_t) r->submit.created,
-                                       .trusted_vars = trusted,
-                                       .trusted_roles = roles};
-    text_tokenizer_t        *tok = r->version->vocab.tokenizer;
-    const chat_template_t *template = r->version->template;
-    struct {
-        const char *name;
-        int32_t     id;
-    } specials[] = {{"bos_token", text_bos(tok)},
-                    {"eos_token", text_eos(tok)},
-                    {"unk_token", text_unk(tok)},
-                    {"pad_token", text_pad(tok)}};
-    const char *bytes;
-    json_t     *vars;
-    size_t      i, len;
-    char        err[256];
-    int         rc;
+    const dialog_t *d = &r->version->dialog;
+    json_t         *vars, *messages;
+    int             rc;
 
     /* As transformers: a template named tool_use is for requests with tools,
        be they none. */
-    if (req->tools && r->version->template_tools) {
-        template = r->version->template_tools;
+    if (req->tools && r->version->dialog_tools.template) {
+        d = &r->version->dialog_tools;
     }
 
-    if (template == NULL) {
+    if (d->template == NULL) {
         return gen_error(&r->error, 400, "unsupported_model", "model",
                          "The model '%.*s' has no chat template%s%.200s; use "
                          "/v1/completions",
@@ -48,19 +38,60 @@ front_render(req_t *r, gen_request_t *req, int generation, chat_text_t *text)
                          r->version->template_error);
     }
 
+    r->dialog = d;
     vars = json_object();
+    messages = front_messages(d, req->messages);
 
-    /* The client's arguments first: ours are not theirs to change. */
-    if (req->template_args) {
-        json_object_update(vars, req->template_args);
+    if (vars == NULL || messages == NULL) {
+        json_decref(vars);
+        json_decref(messages);
+        return front_no_memory(r);
     }
 
-    json_object_set(vars, "messages", req->messages);
+    rc = front_effort(r, req, d, vars);
+
+    if (rc == 0) {
+        /* The client's arguments: but for what is ours to say. */
+        json_object_update(vars, req->template_args);
+        render_own(r, req, generation, vars);
+
+        rc = req->tools && !d->shows_tools
+                 ? render_generic(r, req, vars, messages, text)
+                 : render_messages(r, vars, messages, text);
+    }
+
+    if (rc == 0 && generation) {
+        r->prompt_at = chat_format_at(d->format, text->text, text->len);
+    }
+
+    json_decref(messages);
+    json_decref(vars);
+
+    return rc;
+}
+
+
+/* The variables that every template has. */
+
+static void
+render_own(req_t *r, gen_request_t *req, int generation, json_t *vars)
+{
+    text_tokenizer_t *tok = r->version->vocab.tokenizer;
+    struct {
+        const char *name;
+        int32_t     id;
+    } specials[] = {{"bos_token", text_bos(tok)},
+                    {"eos_token", text_eos(tok)},
+                    {"unk_token", text_unk(tok)},
+                    {"pad_token", text_pad(tok)}};
+    const char *bytes;
+    size_t      i, len;
+
     json_object_set_new(vars, "documents", json_null());
     json_object_set_new(vars, "add_generation_prompt",
                         json_boolean(generation));
 
-    if (req->tools) {
+    if (req->tools && r->dialog->shows_tools) {
         json_object_set(vars, "tools", req->tools);
     } else {
         json_object_set_new(vars, "tools", json_null());
@@ -74,18 +105,54 @@ front_render(req_t *r, gen_request_t *req, int generation, chat_text_t *text)
                                 json_stringn_nocheck(bytes, len));
         }
     }
+}
 
-    rc = chat_template_render(template, vars, &limits, text, err, sizeof(err));
-    json_decref(vars);
 
-    if (rc < 0) {
-        return gen_error(&r->error, rc == -ENOMEM ? 500 : 400,
-                         rc == -ENOMEM ? NULL : "invalid_value", "messages",
-                         "The model's chat template refuses the messages: %s",
-                         err);
+static int
+render_messages(req_t *r, json_t *vars, json_t *messages, chat_text_t *text)
+{
+    static const char *const trusted[] = {"bos_token", "eos_token", "unk_token",
+                                          "pad_token", NULL};
+    static const char *const roles[] = {"system", "user",      "assistant",
+                                        "tool",   "developer", NULL};
+    chat_limits_t            limits = {.now = (time_t) r->submit.created,
+                                       .trusted_vars = trusted,
+                                       .trusted_roles = roles};
+    char                     err[256];
+    int                      rc;
+
+    json_object_set(vars, "messages", messages);
+
+    rc = chat_template_render(r->dialog->template, vars, &limits, text, err,
+                              sizeof(err));
+    if (rc == 0) {
+        return 0;
     }
 
-    return 0;
+    gen_error(&r->error, rc == -ENOMEM ? 500 : 400,
+              rc == -ENOMEM ? NULL : "invalid_value", "messages",
+              "The model's chat template refuses the messages: %s", err);
+
+    return rc;
+}
+
+
+/* Tools in a system text of ours; in the user's where there is no system. */
+
+static int
+render_generic(req_t *r, gen_request_t *req, json_t *vars, json_t *messages,
+               chat_text_t *text)
+{
+    json_t *own;
+    int     user, rc = -EINVAL;
+
+    for (user = 0; user < 2 && rc == -EINVAL; user++) {
+        own = front_generic(r->dialog, messages, req->tools, user);
+        rc = own ? render_messages(r, vars, own, text) : front_no_memory(r);
+        json_decref(own);
+    }
+
+    return rc;
 }
 
 

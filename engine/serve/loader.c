@@ -20,7 +20,7 @@ static int   loader_run(version_t *v);
 static int   loader_open(version_t *v, gguf_t **g);
 static int   loader_templates(version_t *v, const gguf_t *g);
 static int   loader_template(version_t *v, const gguf_t *g, const char *key,
-                             chat_template_t **out, char *err, size_t size);
+                             dialog_t *out, char *err, size_t size);
 static void  loader_fingerprint(version_t *v, const gguf_t *g);
 static int   loader_progress(void *data, double done);
 
@@ -135,6 +135,14 @@ loader_run(version_t *v)
     }
 
     if (rc == 0) {
+        rc = vocab_grammar(&v->vocab, &v->grammars);
+        if (rc < 0) {
+            snprintf(v->error, sizeof(v->error),
+                     "no memory for the vocabulary of grammars");
+        }
+    }
+
+    if (rc == 0) {
         loader_fingerprint(v, g);
         log_notice("model %s: ready in %.2f s: %s, %s, %.1f M parameters, "
                    "context %u, %u KV pages of %u tokens",
@@ -186,33 +194,44 @@ loader_templates(version_t *v, const gguf_t *g)
 {
     char err[sizeof(v->template_error)];
 
-    LLM_TRY(loader_template(v, g, "tokenizer.chat_template", &v->template,
+    LLM_TRY(loader_template(v, g, "tokenizer.chat_template", &v->dialog,
                             v->template_error, sizeof(v->template_error)));
 
     return loader_template(v, g, "tokenizer.chat_template.tool_use",
-                           &v->template_tools, err, sizeof(err));
+                           &v->dialog_tools, err, sizeof(err));
 }
 
 
 /* A template that we cannot compile leaves a model without chat. */
 
 static int
-loader_template(version_t *v, const gguf_t *g, const char *key,
-                chat_template_t **out, char *err, size_t size)
+loader_template(version_t *v, const gguf_t *g, const char *key, dialog_t *out,
+                char *err, size_t size)
 {
-    gguf_str_t src;
-    int        rc;
+    static const char id_short[] = "alphanumeric strings with length 9";
+    gguf_str_t        src;
+    int               rc;
 
     if (gguf_get_str(g, key, &src) < 0) {
         return 0;
     }
 
-    rc = chat_template_compile(src.data, src.len, out, err, size);
+    rc = chat_template_compile(src.data, src.len, &out->template, err, size);
     if (rc < 0) {
         log_error("model %s: %s: %s", v->weights, key, err);
+        return rc == -ENOMEM ? rc : 0;
     }
 
-    return rc == -ENOMEM ? rc : 0;
+    out->format = chat_format_detect(src.data, src.len);
+    out->shows_tools = chat_format_shows_tools(src.data, src.len);
+    out->reasons = chat_format_reasons(out->format, src.data, src.len);
+    out->effort = memmem(src.data, src.len, "reasoning_effort", 16) != NULL;
+
+    /* Mistral's templates refuse any other id. */
+    out->id_short =
+        memmem(src.data, src.len, id_short, sizeof(id_short) - 1) != NULL;
+
+    return 0;
 }
 
 

@@ -29,6 +29,8 @@ static void hist_init(hist_t *h, const double *bounds, uint32_t n);
 static void hist_add(hist_t *h, double value);
 static void hist_write(buf_t *out, const char *name, const char *help,
                        const char *label, const hist_t *h);
+static void metrics_grammars(serve_t *s, const sched_stats_t *st, buf_t *out,
+                             const char *label);
 static void metric_write(buf_t *out, const char *type, const char *name,
                          const char *help, const char *label, double value);
 
@@ -214,6 +216,8 @@ metrics_write(serve_t *s, buf_t *out)
                  "Steps of the step loop.", label.data, (double) st.steps);
     metric_write(out, "counter", "ngx_llm_step_seconds_total",
                  "Time spent in steps.", label.data, (double) st.busy_ns / 1e9);
+    metrics_grammars(s, &st, out, label.data);
+
     metric_write(out, "gauge", "ngx_llm_engine_requests",
                  "Requests that the engine holds, in any phase.", label.data,
                  s->live - 1.0);
@@ -228,6 +232,40 @@ metrics_write(serve_t *s, buf_t *out)
                  "What of it is in use.", label.data, (double) used);
 
     buf_free(&label);
+}
+
+
+static void
+metrics_grammars(serve_t *s, const sched_stats_t *st, buf_t *out,
+                 const char *label)
+{
+    metric_write(out, "counter", "ngx_llm_grammars_total", "Grammars compiled.",
+                 label, (double) atomic_load(&s->grammar_stats.made));
+    metric_write(out, "counter", "ngx_llm_grammars_refused_total",
+                 "Grammars that were refused: faulty, or over a limit.", label,
+                 (double) atomic_load(&s->grammar_stats.refused));
+    metric_write(out, "counter", "ngx_llm_grammar_cache_hits_total",
+                 "Requests whose grammar had been compiled before.", label,
+                 (double) atomic_load(&s->grammar_stats.found));
+    metric_write(out, "counter", "ngx_llm_grammar_seconds_total",
+                 "Time spent compiling grammars.", label,
+                 (double) atomic_load(&s->grammar_stats.ns) / 1e9);
+    metric_write(out, "counter", "ngx_llm_masks_total", "Token masks made.",
+                 label, (double) st->masks);
+    metric_write(out, "counter", "ngx_llm_mask_seconds_total",
+                 "Time spent making masks.", label, (double) st->mask_us / 1e6);
+    metric_write(out, "gauge", "ngx_llm_mask_seconds_max",
+                 "The longest that a mask took.", label,
+                 (double) st->mask_max_us / 1e6);
+    metric_write(out, "counter", "ngx_llm_masks_late_total",
+                 "Draws put off for want of a mask.", label,
+                 (double) st->masks_late);
+    metric_write(out, "counter", "ngx_llm_forced_tokens_total",
+                 "Tokens that a grammar forced: not drawn.", label,
+                 (double) st->forced);
+    metric_write(out, "counter", "ngx_llm_redrawn_tokens_total",
+                 "Tokens drawn again, as the grammar refused the first.", label,
+                 (double) st->redrawn);
 }
 
 

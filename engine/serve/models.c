@@ -368,9 +368,10 @@ static void
 models_free_version(version_t *v)
 {
     model_free(v->model);
+    grammar_vocab_release(v->grammars);
     vocab_close(&v->vocab);
-    chat_template_free(v->template);
-    chat_template_free(v->template_tools);
+    chat_template_free(v->dialog.template);
+    chat_template_free(v->dialog_tools.template);
 
     if (v->fd >= 0) {
         close(v->fd);

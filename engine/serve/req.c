@@ -636,6 +636,9 @@ req_release(req_t *r)
         models_release(r->version);
     }
 
+    grammar_release(r->grammar);
+    buf_free(&r->grammar_key);
+    free(r->think_end);
     buf_free(&r->reply);
     buf_free(&r->out);
     free(r->segs);

@@ -376,6 +376,8 @@ send_end(req_t *r)
     e.cached_tokens = r->usage.cached_tokens;
     e.completion_tokens = r->usage.completion_tokens;
     e.reasoning_tokens = r->usage.reasoning_tokens;
+    e.tool_calls =
+        (uint16_t) (r->n_calls < UINT16_MAX ? r->n_calls : UINT16_MAX);
     e.total_us = (now - r->arrived_ns) / 1000;
 
     if (r->start_ns) {
@@ -390,6 +392,7 @@ send_end(req_t *r)
 
     if (r->has_request) {
         e.stream = (uint16_t) r->request.stream;
+        e.tool_count = r->request.n_offers;
         str[1] =
             (llm_rec_str_t){r->request.user.s, (uint32_t) r->request.user.len};
         str[2] = (llm_rec_str_t){r->request.model.s,

@@ -72,6 +72,9 @@ serve_open(serve_t *s)
     pthread_mutex_init(&s->mail_lock, NULL);
     pthread_cond_init(&s->events_cond, NULL);
     pthread_mutex_init(&s->front_lock, NULL);
+    pthread_mutex_init(&s->grammar_lock, NULL);
+    pthread_cond_init(&s->grammar_cond, NULL);
+    s->grammar_tail = &s->grammar_head;
     pthread_mutex_init(&s->models_lock, NULL);
     pthread_cond_init(&s->front_cond, NULL);
     s->front_tail = &s->front_head;
@@ -108,6 +111,8 @@ serve_open(serve_t *s)
                           .max_rows = s->opt.rows,
                           .chunk = s->opt.chunk,
                           .max_queue = s->opt.queue,
+                          .mask_threads = s->opt.mask_threads,
+                          .mask_wait_us = s->opt.mask_wait_us,
                           .events = back_events,
                           .data = s};
 
@@ -125,6 +130,7 @@ serve_open(serve_t *s)
 
     LLM_TRY(models_init(s));
     LLM_TRY(front_start(s));
+    LLM_TRY(grammars_start(s));
     LLM_TRY(sched_start(s->sched));
     LLM_TRY(serve_manifest_file(s));
 
@@ -233,7 +239,7 @@ serve_manifest_file(serve_t *s)
 
 /*
  * The name goes first, so that a successor can have it.  Then the fronts end,
- * every connection and with it every request is given up, the step loop ends,
+ * and after them the grammar threads to whom they give work; every connection and with it every request is given up, the step loop ends,
  * and what they had left in the mailbox is settled.
  */
 
@@ -250,6 +256,7 @@ serve_close(serve_t *s)
     }
 
     front_stop(s);
+    grammars_stop(s);
 
     for (c = s->conns; c; c = c->next) {
         if (!c->dead) {
@@ -297,6 +304,8 @@ serve_close(serve_t *s)
     pthread_mutex_destroy(&s->mail_lock);
     pthread_cond_destroy(&s->events_cond);
     pthread_mutex_destroy(&s->front_lock);
+    pthread_mutex_destroy(&s->grammar_lock);
+    pthread_cond_destroy(&s->grammar_cond);
     pthread_mutex_destroy(&s->models_lock);
     pthread_cond_destroy(&s->front_cond);
 

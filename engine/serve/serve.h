@@ -5,13 +5,15 @@
  * THREADS.  The io thread owns connections, requests, rings and the registry's
  * changes; it also is the back thread: it turns the step loop's events into
  * text and bytes.  Front threads parse bodies and make prompts: a request in
- * PHASE_FRONT belongs to its front thread but for `cancelled`.  Loader threads
- * load models.  The step loop's thread only appends to the event queue, and
+ * PHASE_FRONT belongs to its front thread but for `cancelled`; if it needs a
+ * grammar that nobody has made yet, a grammar thread takes it over.  Loader
+ * threads load models.  The step loop's thread only appends to the event queue, and
  * waits there when the io thread is far behind.
  * Whatever another thread has for the io thread goes into the mailbox.
  *
  *     SUBMIT, BODY  ->  PHASE_BODY    (io: its body is coming)
- *                       PHASE_FRONT   (front: JSON, template, tokens)
+ *                       PHASE_FRONT   (front: JSON, template, tokens; then
+ *                                      perhaps: its grammar)
  *                       PHASE_PARKED  (io: its model is loading)
  *                       PHASE_GO      (io: ADMIT sent, GO awaited)
  *                       PHASE_RUN     (step loop has its groups)
@@ -30,6 +32,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 #include "engine/api/api.h"
+#include "engine/chat/format.h"
 #include "engine/chat/template.h"
 #include "engine/ipc/conn.h"
 #include "engine/ipc/record.h"
@@ -40,11 +43,13 @@
 /* epoll's data: a pointer to a connection, bit 0: its socket; or this. */
 #define SERVE_FD(fd) ((uint64_t) (uint32_t) (fd) << 2 | 2)
 
-#define SERVE_CONNS_MAX  256
-#define SERVE_FRONTS_MAX 8
-#define SERVE_NAMES_MAX  64
-#define SERVE_BODY_MAX   (64u << 20)  /* of one request */
-#define SERVE_BODIES_MAX (512u << 20) /* of all that are not tokens yet */
+#define SERVE_CONNS_MAX     256
+#define SERVE_FRONTS_MAX    8
+#define SERVE_GRAMMARS_MAX  16  /* threads */
+#define SERVE_GRAMMARS_WAIT 256 /* requests that may wait for them */
+#define SERVE_NAMES_MAX     64
+#define SERVE_BODY_MAX      (64u << 20)  /* of one request */
+#define SERVE_BODIES_MAX    (512u << 20) /* of all that are not tokens yet */
 /* Text waiting beyond a request's credit before its sequences are paused. */
 #define SERVE_PAUSE_AT 16384
 
@@ -74,8 +79,25 @@ typedef struct {
     uint32_t     chunk;
     uint32_t     fronts;
     uint32_t     load_wait_ms;
+    uint32_t     mask_threads;
+    uint32_t     mask_wait_us;
+    uint32_t     grammar_threads;
+    uint32_t     grammar_ms;     /* to compile one, at most */
+    uint64_t     grammar_memory; /* of one, at most */
     int          seccomp;
 } serve_options_t;
+
+
+/* A chat template, and what its source says of calls and thoughts. */
+
+typedef struct {
+    chat_template_t *template;
+    const chat_format_t *format; /* NULL: there is no template */
+    unsigned             shows_tools : 1;
+    unsigned             reasons : 1;
+    unsigned             effort : 1;   /* it reads reasoning_effort */
+    unsigned             id_short : 1; /* ids of calls: nine letters, digits */
+} dialog_t;
 
 
 /* A loaded (or loading) weight file or folder with its options: models.c. */
@@ -83,25 +105,26 @@ typedef struct {
 enum { VERSION_LOADING = 0, VERSION_READY, VERSION_FAILED };
 
 struct version_s {
-    version_t  *next;
-    version_t  *mail_next;
-    char       *weights;   /* as in the manifest */
-    uint8_t     ident[16]; /* of its file, or its folder's files */
-    uint64_t    size;      /* bytes of weights */
-    int         fd;        /* the file, open until loaded; -1: a folder */
-    int         root;      /* the same of --model-root, for a folder */
-    char       *path;      /* of the folder, below it */
-    uint32_t    context;
-    quant_t     quant;
-    atomic_int  state;
-    atomic_uint progress; /* 0..1000 */
-    char        error[K_ERR_MAX];
-    int64_t     created;
-    model_t    *model;
-    vocab_t     vocab;
-    defaults_t  defaults;
-    chat_template_t *template;
-    chat_template_t *template_tools; /* for requests with tools, or NULL */
+    version_t       *next;
+    version_t       *mail_next;
+    char            *weights;   /* as in the manifest */
+    uint8_t          ident[16]; /* of its file, or its folder's files */
+    uint64_t         size;      /* bytes of weights */
+    int              fd;        /* the file, open until loaded; -1: a folder */
+    int              root;      /* the same of --model-root, for a folder */
+    char            *path;      /* of the folder, below it */
+    uint32_t         context;
+    quant_t          quant;
+    atomic_int       state;
+    atomic_uint      progress; /* 0..1000 */
+    char             error[K_ERR_MAX];
+    int64_t          created;
+    model_t         *model;
+    vocab_t          vocab;
+    grammar_vocab_t *grammars; /* the same as grammars see it */
+    defaults_t       defaults;
+    dialog_t         dialog;
+    dialog_t         dialog_tools; /* for requests with tools, or none */
     char             template_error[256];
     sched_model_t   *handle;
     char             fingerprint[36]; /* "fp_" and hexadecimal */
@@ -178,6 +201,20 @@ typedef struct {
     uint32_t     generated;
     uint32_t     prompt_seen; /* echo with logprobs: tokens shown */
     int          finished;
+
+    /* Parts: parts.c. */
+    req_t         *req;
+    chat_parser_t *parser;   /* NULL: all text is content */
+    buf_t          fresh;    /* a token's text, on its way */
+    size_t         fed;      /* bytes of text that there were, ever */
+    uint32_t       n_placed; /* of tokens[]: `ends` are places in the content;
+                              * of the others, in the text */
+    size_t         last_end; /* in the text: of the last one placed */
+    size_t        *pending;  /* where tokens end whose part is not known */
+    uint32_t       n_pending;
+    uint32_t       cap_pending;
+    int            stopped; /* its stop string was seen */
+    int            echo;    /* the prompt's text */
 } choice_t;
 
 
@@ -231,23 +268,30 @@ struct req_s {
     uint64_t     parked_ns; /* until when */
 
     /* Front's results. */
-    gen_request_t  request;
-    int            has_request;
-    gen_error_t    error;
-    int            rc; /* 0, -EAGAIN: its model is loading, or error */
-    version_t     *version;
-    str_t          model_name;
-    char           model_buf[MODEL_NAME_MAX];
-    api_writer_t  *writer;
-    gen_identity_t identity;
-    char           id[33];
-    prompt_t      *prompts;
-    uint32_t       n_prompts;
-    k_bias_t      *bias;
-    buf_t          reply; /* TOKENIZE and the like: the whole body */
-    uint32_t       prompt_tokens;
-    uint32_t       max_tokens;  /* of a choice, of the longest */
-    uint32_t       most_tokens; /* of all choices together */
+    gen_request_t   request;
+    int             has_request;
+    gen_error_t     error;
+    int             rc; /* 0, -EAGAIN: its model is loading, or error */
+    version_t      *version;
+    str_t           model_name;
+    char            model_buf[MODEL_NAME_MAX];
+    api_writer_t   *writer;
+    gen_identity_t  identity;
+    char            id[33];
+    prompt_t       *prompts;
+    uint32_t        n_prompts;
+    k_bias_t       *bias;
+    grammar_t      *grammar;     /* held; NULL: none */
+    buf_t           grammar_key; /* all that it is made of */
+    int32_t        *think_end;   /* what ends a thought */
+    uint32_t        n_think_end;
+    buf_t           reply;     /* TOKENIZE and the like: the whole body */
+    const dialog_t *dialog;    /* of the template that made the prompt */
+    int             prompt_at; /* CHAT_AT_*: where the prompt leaves off */
+    chat_parse_t    parse;     /* how the answer is read; format NULL: as is */
+    uint32_t        prompt_tokens;
+    uint32_t        max_tokens;  /* of a choice, of the longest */
+    uint32_t        most_tokens; /* of all choices together */
 
     /* Back. */
     choice_t   *choices;
@@ -255,6 +299,7 @@ struct req_s {
     uint32_t    n_finished;
     uint32_t    groups; /* the step loop's */
     int         finish; /* of choice 0 */
+    uint32_t    n_calls;
     int         outcome;
     gen_usage_t usage;
     uint64_t    start_ns;
@@ -362,6 +407,24 @@ struct serve_s {
     uint32_t        n_fronts;
     atomic_int      front_stop;
 
+    /* Grammars that are to be made: grammars.c. */
+    pthread_mutex_t grammar_lock;
+    pthread_cond_t  grammar_cond;
+    req_t          *grammar_head;
+    req_t         **grammar_tail;
+    uint32_t        grammar_waiting;
+    pthread_t       grammar_threads[SERVE_GRAMMARS_MAX];
+    req_t          *grammar_now[SERVE_GRAMMARS_MAX]; /* what each works on */
+    uint32_t        n_grammar_threads;
+    int             grammar_stop;
+    atomic_uint     grammar_number;
+    struct {
+        _Atomic uint64_t made;
+        _Atomic uint64_t refused;
+        _Atomic uint64_t found; /* made before */
+        _Atomic uint64_t ns;
+    } grammar_stats;
+
     /* Models; the lock guards entries' serving pointers for the fronts. */
     pthread_mutex_t models_lock;
     version_t      *versions;
@@ -412,9 +475,21 @@ int  front_start(serve_t *s);
 void front_stop(serve_t *s);
 void front_push(serve_t *s, req_t *r);
 
+/* grammars.c: on grammar threads. */
+int  grammars_start(serve_t *s);
+void grammars_stop(serve_t *s);
+int  grammars_push(serve_t *s, req_t *r);
+
 /* stop.c: stop strings in a choice's held text. */
 int    stop_find(const req_t *r, const choice_t *c, size_t from, size_t *at);
 size_t stop_hold(const req_t *r, const choice_t *c);
+
+/* parts.c: a choice's text to the writer. */
+int  parts_begin(req_t *r);
+int  parts_feed(req_t *r, uint32_t choice, const char *s, size_t len);
+int  parts_pending(choice_t *c);
+int  parts_end(req_t *r, uint32_t choice);
+void parts_free(choice_t *c);
 
 /* back.c: events to bytes. */
 void back_events(void *data, const sched_event_t *ev, uint32_t n);

@@ -62,6 +62,7 @@ fuzz_generate(int kind, const char *body, size_t len)
     gen_text_t    text = {.text = {body, len < 40 ? len : 40},
                           .tokens = &token,
                           .n_tokens = 1};
+    int           part;
     api_writer_t *w;
     uint32_t      n;
     buf_t         out = {0};
@@ -78,8 +79,16 @@ fuzz_generate(int kind, const char *body, size_t len)
     n = req.n * (req.n_prompts ? req.n_prompts : 1);
     w = api_writer_new(&req, &identity, n);
     api_writer_begin(w, &out);
+
+    for (part = GEN_PART_CONTENT; part <= GEN_PART_INPUT; part++) {
+        text.part = part;
+        api_writer_text(w, &text, &out);
+    }
+
+    text.part = GEN_PART_CALL;
+    text.call = 1;
     api_writer_text(w, &text, &out);
-    api_writer_finish(w, n - 1, GEN_FINISH_STOP, &out);
+    api_writer_finish(w, n - 1, GEN_FINISH_TOOL_CALLS, &out);
     api_writer_end(w, &usage, &out);
 
     if (!req.stream) {
@@ -130,7 +139,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     llm_log_level(-1);
     size--;
 
-    switch (data[0] % 5) {
+    switch ((uint8_t) (data[0] - '0') % 5) {
 
     case 0:
         fuzz_generate(GEN_CHAT, body, size);

@@ -45,12 +45,14 @@ sub ready {
     return wait_for { $t->get('/readyz')->{status} == 200 } $timeout || 120;
 }
 
-# Runs a TAP program in Python as one subtest of ours.
+# Runs a TAP program in Python as one subtest of ours; the virtual
+# environment is `test` but for { venv => NAME } in place of the server.
 sub python {
     my ($t, $script, @args) = @_;
-    my $python = cache() . '/venv-test/bin/python';
+    my $venv = ref $t eq 'HASH' ? $t->{venv} : 'test';
+    my $python = cache() . "/venv-$venv/bin/python";
     SKIP: {
-        skip 'no Python environment (util/deps test)', 1 unless -x $python;
+        skip "no Python environment venv-$venv (util/deps test)", 1 unless -x $python;
         subtest $script => sub {
             open my $p, '-|', $python, $script, @args or die "$python: $!";
             while (<$p>) {

@@ -72,6 +72,8 @@ typedef struct {
     uint32_t chunk;
     uint32_t queue;
     uint32_t logits;
+    uint32_t mask_threads;
+    uint32_t mask_wait_us;
 } rig_conf_t;
 
 
@@ -258,6 +260,8 @@ rig_open(rig_t *rig, const rig_conf_t *conf)
         .events = rig_events,
         .data = rig,
         .now = rig_now,
+        .mask_threads = conf->mask_threads,
+        .mask_wait_us = conf->mask_wait_us,
     };
     char err[K_ERR_MAX];
 

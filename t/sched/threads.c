@@ -1,7 +1,8 @@
 /*
  * The loop in its own thread; threads that submit, cancel, stop, pause and
  * resume without a pause; models that come and go meanwhile.  For TSan, and
- * for what must hold anyway: each group is gone exactly once.  Then: an idle
+ * for what must hold anyway: each group is gone exactly once.  Most of them
+ * are under a grammar, whose masks threads make.  Then: an idle
  * loop takes no time of the processor, and a note wakes it.
  */
 
@@ -10,7 +11,7 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
-#include "t/sched/rig.h"
+#include "t/sched/toy.h"
 
 #define THREADS 4
 #define KEPT    8
@@ -49,6 +50,15 @@ static _Atomic(sched_model_t *) handle;
 static atomic_uint              gone, wrong;
 static uint32_t                 rounds = 3000;
 
+static grammar_t grammars[] = {
+    {.script = "ccFccffffffcccccccccccccccccccccccc", .slow_us = 40},
+    {.script = "RFFFFFFFFFFcccfffffffffffffffffffffff"},
+    {.script = "ffffccccccccccccccccccccccccc", .slow_us = 400},
+};
+
+static const int32_t eog[] = {TOY_EOG};
+static const int32_t think_end[] = {TOY_THINK};
+
 
 int
 main(void)
@@ -59,14 +69,17 @@ main(void)
         .chunk = 32,
         .max_queue = 10,
         .events = events,
+        .mask_threads = 2,
+        .mask_wait_us = 100,
     };
     k_config_t     kc = {.memory = 1 << 30};
     rig_t          rig;
     char           err[K_ERR_MAX];
     sched_model_t *m;
+    uint32_t       i;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    rounds = 600;
+    rounds = 1500;
 #endif
 
     memset(&rig, 0, sizeof(rig));
@@ -84,6 +97,12 @@ main(void)
     sched_end(sched);
     rig_model_free(&rig, &rig.model);
     rig.ops.close(rig.be);
+
+    for (i = 0; i < llm_countof(grammars); i++) {
+        is_int(atomic_load(&grammars[i].refs) + atomic_load(&grammars[i].states)
+                   + atomic_load(&grammars[i].crowded),
+               0, "threads: grammar %u: nothing is held, one at a time", i);
+    }
 
     return tap_done();
 }
@@ -151,6 +170,18 @@ user_submit(user_t *u, group_t *g)
         .tenant = u->number,
         .data = g,
     };
+
+    i = user_pick(u, 4);
+
+    if (i < llm_countof(grammars)) {
+        g->g.grammar = &grammars[i];
+        g->g.eog = eog;
+        g->g.n_eog = 1;
+        g->g.think_end = think_end;
+        g->g.n_think_end = 1;
+        g->g.think_budget = 7;
+        g->g.sampling.logprobs = i == 2;
+    }
 
     atomic_store(&g->gone, 0);
     atomic_store(&g->finished, 0);

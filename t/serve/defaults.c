@@ -500,12 +500,15 @@ test_tools(void)
 
     if (n < 0 || gguf_open_mem(head, (size_t) n, &g, err, sizeof(err)) != 0
         || vocab_open(g, &v.vocab, err, sizeof(err)) != 0
-        || chat_template_compile("plain", 5, &v.template, err, sizeof(err))
-        || chat_template_compile("tools", 5, &v.template_tools, err,
+        || chat_template_compile("plain", 5, &v.dialog.template, err, sizeof(err))
+        || chat_template_compile("tools", 5, &v.dialog_tools.template, err,
                                  sizeof(err))) {
         printf("Bail out! %s\n", err);
         exit(1);
     }
+
+    v.dialog.format = v.dialog_tools.format = chat_format_detect("tools", 5);
+    v.dialog.shows_tools = v.dialog_tools.shows_tools = 1;
 
     is_int(front_render(&r, &req, 1, &text), 0, "without tools");
     is_str(text.text, "plain", "... the default template");
@@ -516,13 +519,13 @@ test_tools(void)
     is_str(text.text, "tools", "... the one named so");
     chat_text_free(&text);
 
-    chat_template_free(v.template_tools);
-    v.template_tools = NULL;
+    chat_template_free(v.dialog_tools.template);
+    v.dialog_tools.template = NULL;
     is_int(front_render(&r, &req, 1, &text), 0, "with tools, without such");
     is_str(text.text, "plain", "... the default template");
     chat_text_free(&text);
 
-    chat_template_free(v.template);
+    chat_template_free(v.dialog.template);
     vocab_close(&v.vocab);
     gguf_close(g);
     free(head);

@@ -41,13 +41,9 @@ my %image = (role => 'user', content => [{ type => 'image_url',
     image_url => { url => 'data:image/png;base64,AA==' } }]);
 
 my @refused = (
-    [tools => [{ type => 'function', function => { name => 'f' } }]],
-    [functions => [{ name => 'f' }]],
-    [tool_choice => 'required'],
-    [tool_choice => { type => 'function', function => { name => 'f' } }],
-    [function_call => { name => 'f' }],
-    [response_format => { type => 'json_object' }],
-    [response_format => { type => 'json_schema', json_schema => { name => 'x', schema => {} } }],
+    [tools => { type => 'function' }], [functions => []],
+    [tool_choice => 'required'], [tool_choice => 'yes'],
+    [tool_choice => 5], [function_call => { name => 'f' }],
     [audio => { voice => 'alloy', format => 'wav' }],
     [modalities => ['text', 'audio']],
     [prediction => { type => 'content', content => 'x' }],
@@ -57,7 +53,7 @@ my @refused = (
     [verbosity => 'low'],
     [service_tier => 'flex'],
     [prompt_cache_retention => '24h'],
-    [grammar => 'root ::= "a"'],
+    [grammar => 5], [guided_choice => []], [response_format => 'json'],
     [min_tokens => 3],
     [stop_token_ids => [5]],
     [best_of => 2],
@@ -101,8 +97,8 @@ for my $case (
     ['{"role":"king","content":"x"}', 'messages[0].role'],
     ['{"role":"user"}', 'messages[0].content'],
     ['{"role":"user","content":5}', 'messages[0].content'],
-    ['{"role":"tool","content":"x","tool_call_id":"y"}', 'messages[0].role'],
-    ['{"role":"assistant","content":null,"tool_calls":[{"id":"x"}]}', 'messages[0].tool_calls'],
+    ['{"role":"tool","content":"x","tool_call_id":"y"}', 'messages[0].tool_call_id'],
+    ['{"role":"assistant","content":null,"tool_calls":[{"id":"x"}]}', 'messages[0].tool_calls[0].type'],
     ['{"role":"user","content":[{"type":"text"}]}', 'messages[0].content[0].text'])
 {
     $r = $t->post('/v1/chat/completions', qq({"model":"default","messages":[$case->[0]]}));

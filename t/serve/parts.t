@@ -1,0 +1,9 @@
+#!/usr/bin/perl
+
+# Runs the program of the same name, which prints TAP.
+
+use strict;
+use warnings;
+
+my $b = $ENV{LLM_BUILD} || 'build';
+exec "$b/t/serve/parts" or die "$b/t/serve/parts: $!\n";
