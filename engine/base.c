@@ -9,7 +9,8 @@
 #include <unistd.h>
 #include "engine/base.h"
 
-#define ARENA_BLOCK 16384
+#define ARENA_BLOCK 16384 /* and less at first: many arenas stay small */
+#define ARENA_FIRST 2048
 
 struct arena_block_s {
     arena_block_t *prev;
@@ -30,7 +31,7 @@ void *
 arena_get(arena_t *arena, size_t size)
 {
     arena_block_t *b;
-    size_t         need;
+    size_t         need, block = arena->total;
     void          *p;
 
     if (size > SIZE_MAX / 2) {
@@ -40,7 +41,9 @@ arena_get(arena_t *arena, size_t size)
     size = (size + 15) & ~(size_t) 15;
 
     if (size > arena->left) {
-        need = size > ARENA_BLOCK / 4 ? size : ARENA_BLOCK;
+        block = block < ARENA_FIRST ? ARENA_FIRST : block;
+        block = block > ARENA_BLOCK ? ARENA_BLOCK : block;
+        need = size > block / 4 ? size : block;
 
         if (arena->limit && arena->total + need > arena->limit) {
             return NULL;

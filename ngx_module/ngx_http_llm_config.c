@@ -35,6 +35,7 @@ static char *ngx_http_llm_model_weights(ngx_conf_t *cf, void *obj);
 static char *ngx_http_llm_model_names(ngx_conf_t *cf, void *obj);
 static char *ngx_http_llm_model_context(ngx_conf_t *cf, void *obj);
 static char *ngx_http_llm_model_quant(ngx_conf_t *cf, void *obj);
+static char *ngx_http_llm_model_tool_format(ngx_conf_t *cf, void *obj);
 
 static char     *ngx_http_llm_ring_size(ngx_conf_t *cf, size_t *size);
 static ngx_int_t ngx_http_llm_name_check(ngx_conf_t *cf, ngx_str_t *name);
@@ -58,6 +59,7 @@ static ngx_http_llm_member_t ngx_http_llm_model_members[] = {
     {ngx_string("names"), 1, 64, ngx_http_llm_model_names},
     {ngx_string("context"), 1, 1, ngx_http_llm_model_context},
     {ngx_string("quant"), 1, 1, ngx_http_llm_model_quant},
+    {ngx_string("tool_format"), 1, 1, ngx_http_llm_model_tool_format},
     {ngx_null_string, 0, 0, NULL}};
 
 
@@ -560,6 +562,35 @@ ngx_http_llm_model_quant(ngx_conf_t *cf, void *obj)
     if (ngx_strcmp(value[1].data, "q8_0") != 0
         && ngx_strcmp(value[1].data, "q4_k") != 0) {
         return "must be \"q8_0\", \"q4_k\" or \"none\"";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* Which formats there are is the engine's to know. */
+
+static char *
+ngx_http_llm_model_tool_format(ngx_conf_t *cf, void *obj)
+{
+    ngx_http_llm_model_t *m = obj;
+
+    ngx_str_t *value;
+
+    if (m->tool_format.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    m->tool_format = value[1];
+
+    if (ngx_strcmp(value[1].data, "auto") == 0) {
+        m->tool_format.len = 0;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_http_llm_name_check(cf, &value[1]) != NGX_OK) {
+        return NGX_CONF_ERROR;
     }
 
     return NGX_CONF_OK;

@@ -55,7 +55,8 @@ typedef struct {
     ngx_str_t              weights;
     ngx_array_t            names; /* ngx_str_t: further names */
     ngx_uint_t             context;
-    ngx_str_t              quant; /* "q8_0", "q4_k", or "" */
+    ngx_str_t              quant;       /* "q8_0", "q4_k", or "" */
+    ngx_str_t              tool_format; /* or "": by the chat template */
     ngx_str_t              engine_name;
     ngx_http_llm_engine_t *engine;
     ngx_http_llm_place_t   place;

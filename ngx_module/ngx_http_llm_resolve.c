@@ -258,7 +258,7 @@ ngx_http_llm_resolve_place(ngx_conf_t *cf, ngx_http_llm_main_conf_t *lmcf,
 
 /*
  * {"models":[{"name":..,"weights":..,"names":[..],"context":N,"options":{}}]};
- * options: {"quant":"q4_k"}
+ * options: {"quant":"q4_k","tool_format":"hermes"}
  */
 
 static ngx_int_t
@@ -276,7 +276,8 @@ ngx_http_llm_manifest(ngx_conf_t *cf, ngx_http_llm_engine_t *e)
     for (i = 0; i < e->models.nelts; i++) {
         len += sizeof("{\"name\":,\"weights\":,\"names\":[],"
                       "\"context\":,\"options\":{}},")
-               + sizeof("\"quant\":") + NGX_INT_T_LEN
+               + sizeof("\"quant\":") + sizeof(",\"tool_format\":")
+               + NGX_INT_T_LEN + ngx_http_llm_json_len(&m[i]->tool_format)
                + ngx_http_llm_json_len(&m[i]->name)
                + ngx_http_llm_json_len(&m[i]->weights)
                + ngx_http_llm_json_len(&m[i]->quant);
@@ -322,6 +323,12 @@ ngx_http_llm_manifest(ngx_conf_t *cf, ngx_http_llm_engine_t *e)
         if (m[i]->quant.len) {
             p = ngx_sprintf(p, "\"quant\":");
             p = ngx_http_llm_json_string(p, &m[i]->quant);
+        }
+
+        if (m[i]->tool_format.len) {
+            p = ngx_sprintf(p,
+                            "%s\"tool_format\":", m[i]->quant.len ? "," : "");
+            p = ngx_http_llm_json_string(p, &m[i]->tool_format);
         }
 
         p = ngx_cpymem(p, "}}", 2);

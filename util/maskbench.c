@@ -159,7 +159,7 @@ mb_options(mb_t *b, int argc, char **argv)
 
     b->limit = UINT32_MAX;
     b->options.order = GR_ORDER_FREE;
-    b->options.plain = 1; /* as the engine serves */
+    b->options.plain = GR_PLAIN_NAMES; /* as the engine serves */
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {

@@ -63,6 +63,39 @@ chat_format_reasons(const chat_format_t *format, const char *source, size_t len)
 
 
 int
+chat_format_token(const char *s, size_t len)
+{
+    const chat_format_t *f;
+    size_t               i, k;
+
+    /* Tags stand in brackets of some kind. */
+    if (len < 3 || strchr("<[]", s[0]) == NULL
+        || strchr(">][", s[len - 1]) == NULL) {
+        return 0;
+    }
+
+    for (i = 0; i < chat_formats_n; i++) {
+        f = &chat_formats[i];
+
+        const char *strings[] = {
+            f->section,     f->section_end, f->call,
+            f->param,       f->quote,       f->content,
+            f->content_end, f->preamble,    chat_format_think(f),
+            f->separator,   f->prime,       chat_format_think_close(f)};
+
+        for (k = 0; k < llm_countof(strings); k++) {
+            if (strings[k]
+                && memmem(strings[k], strlen(strings[k]), s, len) != NULL) {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
+}
+
+
+int
 chat_format_shows_tools(const char *source, size_t len)
 {
     static const char word[] = "tools";

@@ -47,6 +47,9 @@ int chat_format_reasons(const chat_format_t *format, const char *source,
 /* 1 if the template reads `tools`; 0: they need chat_format_prompt(). */
 int chat_format_shows_tools(const char *source, size_t len);
 
+/* 1 if a format names this token: text from outside must not become it. */
+int chat_format_token(const char *s, size_t len);
+
 /* Where a rendered prompt, ready for an answer, leaves off. */
 enum {
     CHAT_AT_START = 0, /* before everything */

@@ -85,7 +85,8 @@ typedef struct {
     int         close;
     const char *quote;
     size_t      quote_at;
-    int         extract; /* give the first string in it, nothing else */
+    int         quote_control; /* its first byte was a token's */
+    int         extract;       /* give the first string in it, nothing else */
     int         found;
     unescape_t  un;
     buf_t       word;
@@ -165,14 +166,11 @@ int syms_match(const syms_t *list, size_t from, const char *s, size_t len,
                size_t *used);
 
 /* format_args.c */
-void args_begin(chat_parser_t *p);
-int  args_step(chat_parser_t *p, unsigned sym);
-void json_begin(chat_parser_t *p);
-int  json_step(chat_parser_t *p, unsigned sym);
+int args_step(chat_parser_t *p, unsigned sym);
+int json_step(chat_parser_t *p, unsigned sym);
 
 /* format_tagged.c */
-void tagged_begin(chat_parser_t *p);
-int  tagged_step(chat_parser_t *p, unsigned sym);
+int tagged_step(chat_parser_t *p, unsigned sym);
 
 /* format_value.c */
 void value_begin(value_t *v, const char *quote, int extract);

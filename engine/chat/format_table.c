@@ -349,14 +349,16 @@ const chat_format_t chat_formats[] = {
      .has = {"<|function_call|>", "<|role_sep|>"},
      .call = "<|function_call|>" JSON_CALL,
      .reads = {"<|function_call|>%j"},
-     .single = 1},
+     .single = 1,
+     .one_call = 1},
 
     {.name = "gigachat-3",
      .has = {"function call", "<|role_sep|>"},
      .call = "<|message_sep|>\n\nfunction call<|role_sep|>\n" JSON_CALL,
      .reads = {"<|message_sep|>\n\nfunction call<|role_sep|>\n%j",
                "function call<|role_sep|>\n%j"},
-     .single = 1},
+     .single = 1,
+     .one_call = 1},
 
     {.name = "nemotron-2",
      .has = {"<TOOLCALL>"},

@@ -26,8 +26,8 @@ enum {
     KIND_JSON,     /* anything else: JSON, or what can be made JSON */
     KIND_MIXED,    /* found out at its end */
     KIND_CUSTOM,   /* a custom tool's text */
-    KIND_NESTED,   /* a JSON array or object */
-    KIND_LOST      /* ... that turned out to be none */
+    KIND_NESTED,   /* a JSON array, object or string */
+    KIND_OVER      /* ... that is whole, or turned out to be none */
 };
 
 static int         tagged_start(chat_parser_t *p);
@@ -37,6 +37,7 @@ static void        tagged_param(chat_parser_t *p);
 static int         tagged_kind(const chat_parser_t *p);
 static int         tagged_value(chat_parser_t *p, unsigned sym);
 static void        tagged_byte(chat_parser_t *p, unsigned sym);
+static int         tagged_nests(const chat_parser_t *p, uint8_t byte);
 static void        tagged_done(chat_parser_t *p);
 static void        tagged_mixed(chat_parser_t *p);
 static int         tagged_ends(const chat_parser_t *p, size_t from);
@@ -274,9 +275,9 @@ static int
 tagged_value(chat_parser_t *p, unsigned sym)
 {
     static const char cdata[] = "<![CDATA[";
-    const char *s = p->param + 2; /* behind %v */
-    uint16_t    one;
-    size_t      i, len;
+    const char       *s = p->param + 2; /* behind %v */
+    uint16_t          one;
+    size_t            i, len;
 
     if (p->args == TAGGED_FIRST) {
         p->args = TAGGED_VALUE;
@@ -308,7 +309,8 @@ tagged_value(chat_parser_t *p, unsigned sym)
     }
 
     while (p->hold.n) {
-        switch (tagged_ends(p, 0)) {
+        /* In JSON a tag is text, until the value is whole. */
+        switch (p->kind == KIND_NESTED ? -1 : tagged_ends(p, 0)) {
 
         case 1:
             p->hold.n = 0;
@@ -413,34 +415,54 @@ tagged_byte(chat_parser_t *p, unsigned sym)
         return;
 
     case KIND_NESTED:
-        if (value_step(p, &p->value, byte) == STEP_BROKEN) {
-            p->kind = KIND_LOST;
+        if (value_step(p, &p->value, byte) != STEP_MORE) {
+            p->kind = KIND_OVER;
         }
         return;
 
-    case KIND_LOST:
+    case KIND_OVER:
         return;
 
     default:
         break;
     }
 
-    /* Arrays and objects need not wait for their ends. */
-    if (p->kind == KIND_JSON && p->text_value.len == 0) {
-        if (parse_space(byte)) {
-            return;
-        }
-
-        if (byte == '{' || byte == '[') {
-            p->kind = KIND_NESTED;
-            value_step(p, &p->value, byte);
-            return;
-        }
+    if (tagged_nests(p, byte)) {
+        p->kind = KIND_NESTED;
+        value_step(p, &p->value, byte);
+        return;
     }
 
     if (p->text_value.len < PARSE_MIXED_MAX) {
         buf_add(&p->text_value, &byte, 1);
     }
+}
+
+
+/*
+ * Does JSON with an end of its own begin?  It comes as it is written and need
+ * not wait for that end.
+ */
+
+static int
+tagged_nests(const chat_parser_t *p, uint8_t byte)
+{
+    unsigned bit = byte == '{'   ? CHAT_TYPE_OBJECT
+                   : byte == '[' ? CHAT_TYPE_ARRAY
+                   : byte == '"' ? CHAT_TYPE_STRING
+                                 : 0;
+    size_t   i;
+
+    for (i = 0; i < p->text_value.len; i++) {
+        if (!parse_space((uint8_t) p->text_value.data[i])) {
+            return 0;
+        }
+    }
+
+    return bit
+           && (p->kind == KIND_JSON
+               || (bit
+                   & chat_format_types(p->schema, p->key.data, p->key.len)));
 }
 
 
@@ -475,7 +497,7 @@ tagged_done(chat_parser_t *p)
         }
         return;
 
-    default: /* KIND_CUSTOM, _NESTED, _LOST */
+    default: /* KIND_CUSTOM, _NESTED, _OVER */
         return;
     }
 }

@@ -293,15 +293,15 @@ value_quoted(chat_parser_t *p, value_t *v, unsigned sym)
         return STEP_BROKEN;
     }
 
-    if (sym & PARSE_CONTROL) {
-        v->quote_at = 0;
-        return STEP_MORE;
+    /* What looked like the quote was text, unless it was a token. */
+    if (!v->quote_control) {
+        value_text(p, v, v->quote, v->quote_at);
     }
 
-    value_text(p, v, v->quote, v->quote_at);
     v->quote_at = byte == (uint8_t) v->quote[0];
+    v->quote_control = (sym & PARSE_CONTROL) != 0;
 
-    if (v->quote_at == 0) {
+    if (v->quote_at == 0 && !v->quote_control) {
         value_text(p, v, &byte, 1);
     }
 

@@ -50,7 +50,11 @@ typedef struct {
 int  gr_new(const gr_limits_t *limits, gr_t **gr);
 void gr_free(gr_t *gr);
 
-/* 0, or -errno of the first failure (also of the re_set_t); msg may be NULL */
+/*
+ * 0, or -errno of the first failure (also of the re_set_t); msg may be NULL,
+ * else *msg is why, or NULL.  With 0 it may tell the last limit that a parse
+ * (gr_parse.h) met, and which leaves the program as it is.
+ */
 int gr_failed(const gr_t *gr, const char **msg);
 int gr_fail(gr_t *gr, int rc, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -129,7 +133,9 @@ typedef struct gr_edges_s gr_edges_t;
 typedef struct {
     /*
      * Tells the state's edges with gr_edge_*(), and gr_accept() if it may
-     * return.  0 or -errno (a limit).
+     * return.  0 or -errno (a limit).  Where the re_set_t ran out of steps
+     * nothing of this is kept, and it is called again when there are more:
+     * it must remember nothing that it made of RE_NONE.
      */
     int (*expand)(gr_t *gr, void *data, const void *key, size_t len,
                   gr_edges_t *out);

@@ -56,6 +56,7 @@ gr_choice(gr_t *gr, const str_t *list, size_t n, gr_node_t *node, char *err,
     }
 
     *node = gr_text(gr, re_or_n(gr_re(gr), all, n));
+    (void) gr_check_time(gr);
     rc = gr_failed(gr, &msg);
 
     return rc ? choice_fail(rc, err, err_size, msg) : 0;

@@ -1,9 +1,8 @@
 /*
- * gr_finish(): from a front end's expressions to what runs.
+ * gr_finish(): from a front end's expressions to what runs.  Memory is of the
+ * call, but for the nodes that are added.
  *
- * Which nodes have a string at all, and which have the empty one, are least
- * solutions, found by a worklist that goes from children to parents.  Then
- * nodes are folded bottom-up, rules too: what is regular becomes one text,
+ * Nodes are folded bottom-up, rules too: what is regular becomes one text,
  * also across rules, unless its derivatives would be deep; a rule that is
  * being folded when it is met again is recursive, and called.
  *
@@ -12,7 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include "engine/grammar/gr_priv.h"
+#include "engine/grammar/gr_fold.h"
 #include "engine/grammar/re_priv.h"
 
 /* How deep a derivative of a text made of several may walk. */
@@ -21,51 +20,21 @@
 /* Children of a child that become one's own. */
 #define MAX_SPLICE 32
 
-typedef struct fold_s fold_t;
-
-struct fold_s {
-    gr_t      *gr;
-    uint32_t   n;     /* nodes before folding */
-    uint32_t  *first; /* per node: its parents, in parents[] */
-    uint32_t  *parents;
-    uint32_t  *body_of; /* per node: 1 + a rule it is the body of, a chain */
-    uint32_t  *next_rule;
-    uint32_t  *uses; /* per rule: first of its nodes, a chain by node */
-    uint32_t  *next_use;
-    uint8_t   *some; /* per node: has a string */
-    uint8_t   *null; /* per node: has the empty one */
-    uint32_t  *work;
-    gr_node_t *to; /* per node: what it was folded to */
-    uint8_t   *state;
-    uint32_t  *list; /* scratch: children of one node */
-    uint32_t   n_list, cap_list;
-};
-
 enum { NEW = 0, OPEN, DONE };
 
-static int       fold_begin(fold_t *f);
-static void      fold_end(fold_t *f);
-static void      link_nodes(fold_t *f);
-static uint32_t  child_count(const gr_nd_t *n);
-static uint32_t  child(const fold_t *f, const gr_nd_t *n, uint32_t i);
-static int       solve(fold_t *f, uint8_t *set,
-                       int (*holds)(const fold_t *f, uint32_t node));
-static int       leaf_some(fold_t *f);
-static int       leaf_null(fold_t *f);
-static int       is_some(const fold_t *f, uint32_t node);
-static int       is_null(const fold_t *f, uint32_t node);
-static int       fold_from(fold_t *f, gr_node_t start);
-static int       fold_open(fold_t *f, uint32_t node, uint32_t *n_work);
-static gr_node_t fold_node(fold_t *f, uint32_t node);
-static gr_node_t fold_seq(fold_t *f, const gr_nd_t *n);
-static gr_node_t fold_alt(fold_t *f, const gr_nd_t *n);
-static gr_node_t fold_repeat(fold_t *f, const gr_nd_t *n);
-static gr_node_t fold_optional(fold_t *f, gr_node_t c);
-static gr_node_t fold_rule(fold_t *f, const gr_nd_t *n);
-static void      fold_linear(fold_t *f, uint32_t node);
-static int linear_part(fold_t *f, uint32_t rule, gr_node_t node, re_t parts[3]);
+static int       fold_from(gr_fold_t *f, gr_node_t start);
+static int       fold_open(gr_fold_t *f, uint32_t node, uint32_t *n_work);
+static gr_node_t fold_node(gr_fold_t *f, uint32_t node);
+static gr_node_t fold_seq(gr_fold_t *f, const gr_nd_t *n);
+static gr_node_t fold_alt(gr_fold_t *f, const gr_nd_t *n);
+static gr_node_t fold_repeat(gr_fold_t *f, const gr_nd_t *n);
+static gr_node_t fold_optional(gr_fold_t *f, gr_node_t c);
+static gr_node_t fold_rule(gr_fold_t *f, const gr_nd_t *n);
+static void      fold_linear(gr_fold_t *f, uint32_t node);
+static int       linear_part(gr_fold_t *f, uint32_t rule, gr_node_t node,
+                             re_t parts[3]);
 static gr_node_t text_node(gr_t *gr, re_t re);
-static void      list_push(fold_t *f, gr_node_t node);
+static void      list_push(gr_fold_t *f, gr_node_t node);
 static int       is_text(const gr_t *gr, gr_node_t node, re_t *re);
 static int       is_flat(const gr_t *gr, re_t re);
 
@@ -96,30 +65,13 @@ gr_finish(gr_t *gr, gr_node_t node)
 int
 gr_fold(gr_t *gr, gr_node_t node, gr_node_t *folded)
 {
-    fold_t f = {.gr = gr, .n = gr->n_nodes};
-    int    rc;
+    gr_fold_t f = {.gr = gr, .n = gr->n_nodes};
+    int       rc;
 
-    rc = fold_begin(&f);
-
-    if (rc == 0) {
-        link_nodes(&f);
-        rc = leaf_some(&f);
-    }
+    rc = gr_fold_begin(&f);
 
     if (rc == 0) {
-        rc = solve(&f, f.some, is_some);
-    }
-
-    if (rc == 0 && !f.some[node]) {
-        rc = gr_fail(gr, -ENOENT, "nothing can satisfy the grammar");
-    }
-
-    if (rc == 0) {
-        rc = leaf_null(&f);
-    }
-
-    if (rc == 0) {
-        rc = solve(&f, f.null, is_null);
+        rc = gr_solve(&f, node);
     }
 
     if (rc == 0) {
@@ -130,318 +82,14 @@ gr_fold(gr_t *gr, gr_node_t node, gr_node_t *folded)
         *folded = f.to[node];
     }
 
-    fold_end(&f);
+    gr_fold_end(&f);
 
     return rc;
 }
 
 
 static int
-fold_begin(fold_t *f)
-{
-    gr_t    *gr = f->gr;
-    uint64_t edges = 0;
-    uint32_t i;
-
-    for (i = 0; i < f->n; i++) {
-        edges += child_count(&gr->nodes[i]);
-    }
-
-    if (edges > UINT32_MAX / 2) {
-        return gr_fail(gr, -E2BIG, "the grammar takes too much memory");
-    }
-
-    f->first = calloc((size_t) f->n + 2, sizeof(uint32_t));
-    f->parents = calloc(edges + 1, sizeof(uint32_t));
-    f->body_of = calloc((size_t) f->n + 1, sizeof(uint32_t));
-    f->next_rule = calloc((size_t) gr->n_rules + 1, sizeof(uint32_t));
-    f->uses = calloc((size_t) gr->n_rules + 1, sizeof(uint32_t));
-    f->next_use = calloc((size_t) f->n + 1, sizeof(uint32_t));
-    f->some = calloc((size_t) f->n + 1, 1);
-    f->null = calloc((size_t) f->n + 1, 1);
-    f->state = calloc((size_t) f->n + 1, 1);
-    f->to = calloc((size_t) f->n + 1, sizeof(gr_node_t));
-
-    /* Of solve(): a node at most once; of fold_from(): once for each use. */
-
-    f->work = calloc((size_t) f->n + edges + gr->n_rules + 2, sizeof(uint32_t));
-
-    if (f->first == NULL || f->parents == NULL || f->body_of == NULL
-        || f->next_rule == NULL || f->uses == NULL || f->next_use == NULL
-        || f->some == NULL || f->null == NULL || f->state == NULL
-        || f->to == NULL || f->work == NULL) {
-        return gr_fail(gr, -ENOMEM, "no memory for the grammar");
-    }
-
-    return 0;
-}
-
-
-static void
-fold_end(fold_t *f)
-{
-    free(f->first);
-    free(f->parents);
-    free(f->body_of);
-    free(f->next_rule);
-    free(f->uses);
-    free(f->next_use);
-    free(f->some);
-    free(f->null);
-    free(f->state);
-    free(f->to);
-    free(f->work);
-    free(f->list);
-}
-
-
-/* Children that are nodes: a rule's body is not one of its use's. */
-static uint32_t
-child_count(const gr_nd_t *n)
-{
-    if (n->kind == GR_N_SEQ || n->kind == GR_N_ALT) {
-        return n->n;
-    }
-
-    return n->kind == GR_N_REPEAT;
-}
-
-
-static uint32_t
-child(const fold_t *f, const gr_nd_t *n, uint32_t i)
-{
-    return n->kind == GR_N_REPEAT ? n->a : f->gr->lists[n->a + i];
-}
-
-
-static void
-link_nodes(fold_t *f)
-{
-    gr_t    *gr = f->gr;
-    gr_nd_t *n;
-    uint32_t i, k, sum, count;
-
-    for (i = 0; i < f->n; i++) {
-        n = &gr->nodes[i];
-
-        for (k = 0; k < child_count(n); k++) {
-            f->first[child(f, n, k) + 1]++;
-        }
-
-        if (n->kind == GR_N_RULE) {
-            f->next_use[i] = f->uses[n->a];
-            f->uses[n->a] = i;
-        }
-    }
-
-    for (i = 0, sum = 0; i <= f->n; i++) {
-        count = f->first[i];
-        sum += count;
-        f->first[i] = sum;
-    }
-
-    f->first[f->n + 1] = sum;
-
-    /* Filled from the end of each node's part, then back in place. */
-
-    for (i = f->n; i-- > 0;) {
-        n = &gr->nodes[i];
-
-        for (k = 0; k < child_count(n); k++) {
-            f->parents[--f->first[child(f, n, k) + 1]] = i;
-        }
-    }
-
-    for (i = 0; i < gr->n_rules; i++) {
-        f->next_rule[i] = f->body_of[gr->rules[i].node];
-        f->body_of[gr->rules[i].node] = i + 1;
-    }
-}
-
-
-/* The least set of which `holds` is true, beginning with what is in it. */
-static int
-solve(fold_t *f, uint8_t *set, int (*holds)(const fold_t *f, uint32_t node))
-{
-    uint32_t i, k, n, node, rule, end;
-
-    for (i = 0, n = 0; i < f->n; i++) {
-        if (!set[i]) {
-            set[i] = (uint8_t) holds(f, i);
-        }
-
-        if (set[i]) {
-            f->work[n++] = i;
-        }
-    }
-
-    while (n) {
-        node = f->work[--n];
-        end = f->first[node + 2];
-
-        for (i = f->first[node + 1]; i < end; i++) {
-            k = f->parents[i];
-
-            if (!set[k] && holds(f, k)) {
-                set[k] = 1;
-                f->work[n++] = k;
-            }
-        }
-
-        for (rule = f->body_of[node]; rule; rule = f->next_rule[rule - 1]) {
-            for (k = f->uses[rule - 1]; k; k = f->next_use[k]) {
-                if (!set[k]) {
-                    set[k] = 1;
-                    f->work[n++] = k;
-                }
-            }
-        }
-    }
-
-    return gr_check_time(f->gr);
-}
-
-
-static int
-leaf_some(fold_t *f)
-{
-    gr_t    *gr = f->gr;
-    uint32_t i;
-    int      none;
-
-    for (i = 0; i < f->n; i++) {
-        if (gr->nodes[i].kind != GR_N_TEXT) {
-            continue;
-        }
-
-        none = re_is_none(gr->re, gr->nodes[i].a, GR_MAX_SEARCH);
-        LLM_TRY(re_failed(gr->re, NULL));
-
-        if (none == RE_UNKNOWN) {
-            return gr_fail(gr, -E2BIG,
-                           "whether a part of the grammar has any text was "
-                           "not found out");
-        }
-
-        f->some[i] = none == RE_NO;
-    }
-
-    return gr_check_time(gr);
-}
-
-
-static int
-leaf_null(fold_t *f)
-{
-    gr_t    *gr = f->gr;
-    uint32_t i;
-    int      rc;
-
-    for (i = 0; i < f->n; i++) {
-        if (gr->nodes[i].kind == GR_N_TEXT) {
-            f->null[i] = (uint8_t) re_nullable(gr->re, gr->nodes[i].a);
-        }
-
-        if (gr->nodes[i].kind == GR_N_MACHINE) {
-            rc = gr_nullable(gr, gr->nodes[i].a);
-            LLM_TRY(rc);
-            f->null[i] = (uint8_t) rc;
-        }
-    }
-
-    return 0;
-}
-
-
-static int
-is_some(const fold_t *f, uint32_t node)
-{
-    const gr_nd_t *n = &f->gr->nodes[node];
-    uint32_t       i;
-
-    switch (n->kind) {
-
-    case GR_N_EMPTY:
-    case GR_N_MACHINE:
-        return 1;
-
-    case GR_N_SEQ:
-
-        for (i = 0; i < n->n; i++) {
-            if (!f->some[child(f, n, i)]) {
-                return 0;
-            }
-        }
-
-        return 1;
-
-    case GR_N_ALT:
-
-        for (i = 0; i < n->n; i++) {
-            if (f->some[child(f, n, i)]) {
-                return 1;
-            }
-        }
-
-        return 0;
-
-    case GR_N_REPEAT:
-        return n->min == 0 || f->some[n->a];
-
-    case GR_N_RULE:
-        return f->some[f->gr->rules[n->a].node];
-
-    default:
-        return 0;
-    }
-}
-
-
-static int
-is_null(const fold_t *f, uint32_t node)
-{
-    const gr_nd_t *n = &f->gr->nodes[node];
-    uint32_t       i;
-
-    switch (n->kind) {
-
-    case GR_N_EMPTY:
-        return 1;
-
-    case GR_N_SEQ:
-
-        for (i = 0; i < n->n; i++) {
-            if (!f->null[child(f, n, i)]) {
-                return 0;
-            }
-        }
-
-        return 1;
-
-    case GR_N_ALT:
-
-        for (i = 0; i < n->n; i++) {
-            if (f->null[child(f, n, i)]) {
-                return 1;
-            }
-        }
-
-        return 0;
-
-    case GR_N_REPEAT:
-        return n->min == 0 || f->null[n->a];
-
-    case GR_N_RULE:
-        return f->null[f->gr->rules[n->a].node];
-
-    default:
-        return 0;
-    }
-}
-
-
-static int
-fold_from(fold_t *f, gr_node_t start)
+fold_from(gr_fold_t *f, gr_node_t start)
 {
     gr_t    *gr = f->gr;
     uint32_t n, node;
@@ -490,7 +138,7 @@ fold_from(fold_t *f, gr_node_t start)
 
 
 static int
-fold_open(fold_t *f, uint32_t node, uint32_t *n_work)
+fold_open(gr_fold_t *f, uint32_t node, uint32_t *n_work)
 {
     const gr_nd_t *n = &f->gr->nodes[node];
     uint32_t       i, c, count;
@@ -509,10 +157,10 @@ fold_open(fold_t *f, uint32_t node, uint32_t *n_work)
         return 0;
     }
 
-    count = child_count(n);
+    count = gr_child_count(n);
 
     for (i = 0; i < count; i++) {
-        c = child(f, n, i);
+        c = gr_child(f, n, i);
 
         if (f->state[c] == NEW) {
             f->work[(*n_work)++] = c;
@@ -524,7 +172,7 @@ fold_open(fold_t *f, uint32_t node, uint32_t *n_work)
 
 
 static gr_node_t
-fold_node(fold_t *f, uint32_t node)
+fold_node(gr_fold_t *f, uint32_t node)
 {
     gr_nd_t n = f->gr->nodes[node];
 
@@ -554,7 +202,7 @@ fold_node(fold_t *f, uint32_t node)
 
 /* Neighbours that are texts, from the right, as concatenations grow there. */
 static gr_node_t
-fold_seq(fold_t *f, const gr_nd_t *n)
+fold_seq(gr_fold_t *f, const gr_nd_t *n)
 {
     gr_t     *gr = f->gr;
     gr_nd_t   out = {.kind = GR_N_SEQ};
@@ -617,7 +265,7 @@ fold_seq(fold_t *f, const gr_nd_t *n)
 
 
 static gr_node_t
-fold_alt(fold_t *f, const gr_nd_t *n)
+fold_alt(gr_fold_t *f, const gr_nd_t *n)
 {
     gr_t     *gr = f->gr;
     gr_nd_t   out = {.kind = GR_N_ALT};
@@ -685,7 +333,7 @@ fold_alt(fold_t *f, const gr_nd_t *n)
 
 
 static gr_node_t
-fold_repeat(fold_t *f, const gr_nd_t *n)
+fold_repeat(gr_fold_t *f, const gr_nd_t *n)
 {
     gr_t     *gr = f->gr;
     gr_node_t c = f->to[n->a];
@@ -722,7 +370,7 @@ fold_repeat(fold_t *f, const gr_nd_t *n)
 
 
 static gr_node_t
-fold_optional(fold_t *f, gr_node_t c)
+fold_optional(gr_fold_t *f, gr_node_t c)
 {
     gr_t    *gr = f->gr;
     gr_nd_t  n = gr->nodes[c];
@@ -753,7 +401,7 @@ fold_optional(fold_t *f, gr_node_t c)
 
 
 static gr_node_t
-fold_rule(fold_t *f, const gr_nd_t *n)
+fold_rule(gr_fold_t *f, const gr_nd_t *n)
 {
     gr_t     *gr = f->gr;
     uint32_t  body = gr->rules[n->a].node;
@@ -781,7 +429,7 @@ fold_rule(fold_t *f, const gr_nd_t *n)
  * only: x ::= a x | x b | c is a* c b*.
  */
 static void
-fold_linear(fold_t *f, uint32_t node)
+fold_linear(gr_fold_t *f, uint32_t node)
 {
     gr_t    *gr = f->gr;
     gr_nd_t  body = gr->nodes[f->to[node]];
@@ -811,7 +459,7 @@ fold_linear(fold_t *f, uint32_t node)
 
 /* One alternative: parts are a, b and c. */
 static int
-linear_part(fold_t *f, uint32_t rule, gr_node_t node, re_t parts[3])
+linear_part(gr_fold_t *f, uint32_t rule, gr_node_t node, re_t parts[3])
 {
     gr_t     *gr = f->gr;
     gr_nd_t   n = gr->nodes[node];
@@ -858,7 +506,7 @@ text_node(gr_t *gr, re_t re)
 
 
 static void
-list_push(fold_t *f, gr_node_t node)
+list_push(gr_fold_t *f, gr_node_t node)
 {
     uint32_t cap = f->cap_list;
     void    *p;

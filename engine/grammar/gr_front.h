@@ -22,6 +22,13 @@ enum {
     GR_SPACE_ANY          /* up to 20 of space, tab, newline, return */
 };
 
+/* Spellings that are left out, where several mean the same. */
+enum {
+    GR_PLAIN_NAMES = 1,   /* of names and strings that the schema lists: those
+                           * with escapes that need not be */
+    GR_PLAIN_INTEGERS = 2 /* of integers: all but digits */
+};
+
 typedef struct {
     int order;
     int space;
@@ -29,8 +36,9 @@ typedef struct {
 
     uint32_t draft; /* JS_DRAFT_*, where the schema does not say; 0: any */
 
-    int plain; /* 1: names and strings that the schema lists have one spelling,
-                * with no escape that need not be */
+    int plain;  /* GR_PLAIN_* */
+    int closed; /* 1: an object whose schema names members, and says nothing of
+                 * others, gets no others */
 
     const js_remote_t *remotes; /* other documents that it may refer to */
     uint32_t           n_remotes;

@@ -66,7 +66,7 @@ source(gs_t *gs, gr_node_t *node)
     uint32_t root;
 
     for (space(gs, 1); gs->at < gs->len; space(gs, 1)) {
-        LLM_TRY(gr_check_time(gs->gr));
+        LLM_TRY(gs_check(gs));
         LLM_TRY(rule_def(gs));
     }
 

@@ -26,6 +26,7 @@ typedef struct {
 static int        open_schema(gj_t *gj, const char *text, size_t len,
                               const gr_json_options_t *options, jt_type_t *root,
                               char *err, size_t err_size);
+static re_t       plain_integers(gj_t *gj, re_t number);
 static void       explain(gj_t *gj, int rc, char *err, size_t err_size);
 static int        punctuation(gj_t *gj, int space);
 static int        walk(gj_t *gj, jt_type_t root);
@@ -70,6 +71,7 @@ gr_json_schema(gr_t *gr, const char *text, size_t len,
     gj->arena = gr_arena(gr);
     gj->free_order = options->order == GR_ORDER_FREE;
     gj->plain = options->plain;
+    gj->closed = options->closed;
     gj->machine = gr_machine_add(gr, &machine, gj);
     LLM_TRY(gr_failed(gr, NULL));
     LLM_TRY(gj_set_room(gj));
@@ -387,6 +389,10 @@ scalars(gj_t *gj, gj_type_t *t)
     LLM_TRY(gj_some_string(gj, &string));
     LLM_TRY(gj_some_string(gj, &other));
 
+    if (gj->plain & GR_PLAIN_INTEGERS) {
+        other = plain_integers(gj, other);
+    }
+
     other = re_or(gj->re, other, gj_literals(gj, t->form->literals));
     t->string = t->other = GJ_NO_LEXEME;
 
@@ -399,6 +405,46 @@ scalars(gj_t *gj, gj_type_t *t)
     }
 
     return gj_failed(gj);
+}
+
+
+/*
+ * Numbers that are whole, spelt as digits; others as they are.  Whole is what
+ * has no spelling with a digit behind the point that counts: what such a
+ * language spells with an exponent is whole as well.
+ */
+static re_t
+plain_integers(gj_t *gj, re_t number)
+{
+    static const char whole[] = "-?[0-9]+", part[] = "-?[0-9]+\\.[0-9]*[1-9]";
+    char              err[64];
+    re_t              digits;
+
+    if (number == RE_NONE || number == gj->plain_from) {
+        return number == RE_NONE ? number : gj->plain_to;
+    }
+
+    if (gj->digits == RE_NONE
+        && (re_ecma_whole(gj->re, whole, sizeof(whole) - 1, &gj->digits, err,
+                          sizeof(err))
+                < 0
+            || re_ecma_whole(gj->re, part, sizeof(part) - 1, &gj->parts, err,
+                             sizeof(err))
+                   < 0)) {
+        return number;
+    }
+
+    gj->plain_from = gj->plain_to = number;
+
+    if (re_disjoint(gj->re, number, gj->parts, 0) == RE_YES) {
+        digits = re_and(gj->re, number, gj->digits);
+
+        if (re_is_none(gj->re, digits, 0) == RE_NO) {
+            gj->plain_to = digits;
+        }
+    }
+
+    return gj->plain_to;
 }
 
 

@@ -289,7 +289,10 @@ item_of(gj_t *gj, const gj_array_t *ar, const gj_key_array_t *k, uint32_t waits,
             next->met[i]++;
             *type = jt_and(gj->jt, *type, c->type);
 
-        } else if (waits >> i & 1 && c->max != RE_INF) {
+        } else if (waits >> i & 1 && (c->max != RE_INF || ar->a->unique)) {
+
+            /* Unique items must be counted: their values get fewer. */
+
             *type = jt_minus(gj->jt, *type, c->type);
         }
     }

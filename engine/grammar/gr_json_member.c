@@ -15,7 +15,8 @@ static int expand(gj_t *gj, gj_object_t *ob, gj_key_object_t *k, int open,
 static int can_close(const gj_t *gj, const gj_object_t *ob,
                      const gj_key_object_t *k);
 static int offer(gj_t *gj, gj_object_t *ob, gj_key_object_t *k, int *others);
-static int may_come(gj_t *gj, gj_object_t *ob, gj_key_object_t *k, uint32_t i);
+static int may_come(gj_t *gj, gj_object_t *ob, gj_key_object_t *k, uint32_t i,
+                    uint32_t due, uint32_t some);
 static int names_edges(gj_t *gj, gj_object_t *ob, gj_key_object_t *k, int open,
                        re_t others, gr_edges_t *out);
 static int names_of(gj_t *gj, gj_object_t *ob, const gj_key_object_t *k,
@@ -93,7 +94,7 @@ can_close(const gj_t *gj, const gj_object_t *ob, const gj_key_object_t *k)
 static int
 offer(gj_t *gj, gj_object_t *ob, gj_key_object_t *k, int *others)
 {
-    uint32_t i, last = ob->o->n_members - 1;
+    uint32_t i, last = ob->o->n_members - 1, due, some;
     int      may;
 
     *others = ob->others != RE_NONE;
@@ -107,9 +108,11 @@ offer(gj_t *gj, gj_object_t *ob, gj_key_object_t *k, int *others)
         *others = 0;
     }
 
+    gj_object_left(gj, ob, k, &due, &some);
+
     for (i = k->pos; i <= last; i++) {
         if (ob->usable[i] && !gj_object_seen(gj, k, i)) {
-            may = may_come(gj, ob, k, i);
+            may = may_come(gj, ob, k, i, due, some);
 
             if (may < 0) {
                 return may;
@@ -126,20 +129,34 @@ offer(gj_t *gj, gj_object_t *ob, gj_key_object_t *k, int *others)
 
 
 static int
-may_come(gj_t *gj, gj_object_t *ob, gj_key_object_t *k, uint32_t i)
+may_come(gj_t *gj, gj_object_t *ob, gj_key_object_t *k, uint32_t i,
+         uint32_t due, uint32_t some)
 {
-    gj_way_t ways[1u << GJ_MAX_CONDITIONS];
-    uint32_t n;
+    const jt_member_t *m = &ob->o->members[i];
+    gj_way_t           ways[1u << GJ_MAX_CONDITIONS];
+    uint64_t           count = (uint64_t) k->count + 1;
+    uint32_t           n;
 
-    if (ob->o->n_somes == 0) {
-        return gj_object_feasible(gj, ob, gj_object_after(gj, ob, k, i, 0, 0),
-                                  RE_NONE);
+    if (ob->o->n_somes) {
+        LLM_TRY(ways_of(gj, ob, k, i, 0, m->name, m->type, ways, &n));
+        return n != 0;
     }
 
-    LLM_TRY(ways_of(gj, ob, k, i, 0, ob->o->members[i].name,
-                    ob->o->members[i].type, ways, &n));
+    /* As gj_object_feasible() would count, but at once. */
 
-    return n != 0;
+    due = gj->free_order ? due - (m->required != 0) : ob->n_due[i + 1];
+    some = gj->free_order ? some - 1 : ob->n_left[i + 1];
+
+    if (ob->max != RE_INF && count + due > ob->max) {
+        return 0;
+    }
+
+    if (count + some >= ob->min || ob->universal) {
+        return 1;
+    }
+
+    return gj_object_feasible(gj, ob, gj_object_after(gj, ob, k, i, 0, 0),
+                              RE_NONE);
 }
 
 

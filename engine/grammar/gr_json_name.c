@@ -22,18 +22,29 @@ gj_regions(gj_t *gj, const gj_object_t *ob, re_t names, uint32_t somes,
 {
     const jt_object_t *o = ob->o;
     uint32_t           i, k, first;
+    re_t               keys = RE_NONE;
     int                some;
 
-    list[0] = (gj_region_t){.names = names, .type = JT_ANY};
-    *n = 1;
+    /* No name is of two rules (jt_raw_object_t); what is of none: any. */
 
-    for (i = 0; i < o->n_rules; i++) {
-        LLM_TRY(regions_split(gj, o->rules[i].keys, list, n, &first));
-
-        for (k = 0; k < first; k++) {
-            list[k].type = jt_and(gj->jt, list[k].type, o->rules[i].type);
-        }
+    if (o->n_rules >= GJ_MAX_REGIONS) {
+        gj->error = "too many patterns of property names overlap";
+        return -E2BIG;
     }
+
+    for (i = 0, *n = 0; i < o->n_rules; i++) {
+        list[*n].names = re_and(gj->re, names, o->rules[i].keys);
+        list[*n].type = o->rules[i].type;
+        list[*n].somes = 0;
+        keys = re_or(gj->re, keys, o->rules[i].keys);
+        LLM_TRY(gj_some_string(gj, &list[*n].names));
+        *n += list[*n].names != RE_NONE;
+    }
+
+    list[*n] =
+        (gj_region_t){.names = re_minus(gj->re, names, keys), .type = JT_ANY};
+    LLM_TRY(gj_some_string(gj, &list[*n].names));
+    *n += list[*n].names != RE_NONE;
 
     for (i = 0; i < o->n_somes; i++) {
         if (somes >> i & 1) {

@@ -17,6 +17,8 @@
 #define UNIVERSAL_SEARCH 200u
 
 static int object_make(gj_t *gj, gj_object_t *ob);
+static int walk_value(gj_t *gj, const gj_object_t *ob, jt_type_t type,
+                      gj_walk_t each, void *data);
 static int object_universal(gj_t *gj, gj_object_t *ob);
 static int object_room(gj_t *gj, const gj_object_t *ob);
 static int feasible_slow(gj_t *gj, gj_object_t *ob, const gj_key_object_t *k,
@@ -74,6 +76,13 @@ object_make(gj_t *gj, gj_object_t *ob)
         return -ENOMEM;
     }
 
+    ob->due_bits = arena_get(gj->arena, (n + 64) / 64 * sizeof(uint64_t));
+    ob->usable_bits = arena_get(gj->arena, (n + 64) / 64 * sizeof(uint64_t));
+
+    if (ob->due_bits == NULL || ob->usable_bits == NULL) {
+        return -ENOMEM;
+    }
+
     ob->due = numbers;
     ob->n_due = numbers + n + 1;
     ob->n_left = numbers + 2 * (n + 1);
@@ -87,12 +96,21 @@ object_make(gj_t *gj, gj_object_t *ob)
         }
 
         ob->usable[i] = (uint8_t) rc;
+        ob->usable_bits[i / 64] |= (uint64_t) rc << (i % 64);
+        ob->due_bits[i / 64] |= (uint64_t) (o->members[i].required != 0)
+                                << (i % 64);
         ob->due[i] = o->members[i].required ? i : ob->due[i + 1];
         ob->n_due[i] = ob->n_due[i + 1] + (o->members[i].required != 0);
         ob->n_left[i] = ob->n_left[i + 1] + ob->usable[i];
     }
 
     ob->others = o->others;
+
+    if (gj->closed && !o->said && o->n_members && o->n_somes == 0
+        && o->min <= ob->n_left[0]) {
+        ob->others = RE_NONE;
+    }
+
     LLM_TRY(gj_some_string(gj, &ob->others));
     LLM_TRY(object_universal(gj, ob));
 
@@ -108,7 +126,7 @@ object_make(gj_t *gj, gj_object_t *ob)
     ob->key_len = sizeof(gj_key_object_t);
 
     if (gj->free_order) {
-        ob->key_len += (n + 7) / 8;
+        ob->key_len += (n + 63) / 64 * 8;
     }
 
     return 0;
@@ -191,23 +209,11 @@ int
 gj_object_walk(gj_t *gj, gj_object_t *ob, gj_walk_t each, void *data)
 {
     const jt_object_t *o = ob->o;
-    gj_region_t        list[GJ_MAX_REGIONS];
-    jt_type_t          type;
-    uint32_t           i, k, m, n, all;
-
-    all = (1u << o->n_somes) - 1;
+    uint32_t           i;
 
     for (i = 0; i < o->n_members; i++) {
-        if (!ob->usable[i]) {
-            continue;
-        }
-
-        for (m = 0; m <= all; m++) {
-            LLM_TRY(gj_with_somes(gj, ob, o->members[i].type, m, &type));
-
-            if (type != JT_NOTHING) {
-                LLM_TRY(each(gj, type, data));
-            }
+        if (ob->usable[i]) {
+            LLM_TRY(walk_value(gj, ob, o->members[i].type, each, data));
         }
     }
 
@@ -215,19 +221,27 @@ gj_object_walk(gj_t *gj, gj_object_t *ob, gj_walk_t each, void *data)
         return 0;
     }
 
-    LLM_TRY(gj_regions(gj, ob, ob->others, all, list, &n));
+    for (i = 0; i < o->n_rules; i++) {
+        LLM_TRY(walk_value(gj, ob, o->rules[i].type, each, data));
+    }
 
-    for (k = 0; k < n; k++) {
-        for (m = list[k].somes;; m = (m - 1) & list[k].somes) {
-            LLM_TRY(gj_with_somes(gj, ob, list[k].type, m, &type));
+    return walk_value(gj, ob, JT_ANY, each, data);
+}
 
-            if (type != JT_NOTHING) {
-                LLM_TRY(each(gj, type, data));
-            }
 
-            if (m == 0) {
-                break;
-            }
+/* A value's type, and with it all that conditions may ask of it. */
+static int
+walk_value(gj_t *gj, const gj_object_t *ob, jt_type_t type, gj_walk_t each,
+           void *data)
+{
+    uint32_t  m, all = (1u << ob->o->n_somes) - 1;
+    jt_type_t both;
+
+    for (m = 0; m <= all; m++) {
+        LLM_TRY(gj_with_somes(gj, ob, type, m, &both));
+
+        if (both != JT_NOTHING) {
+            LLM_TRY(each(gj, both, data));
         }
     }
 
@@ -285,6 +299,7 @@ void
 gj_object_left(const gj_t *gj, const gj_object_t *ob, const gj_key_object_t *k,
                uint32_t *due, uint32_t *some)
 {
+    uint64_t word;
     uint32_t i;
 
     if (!gj->free_order) {
@@ -293,11 +308,12 @@ gj_object_left(const gj_t *gj, const gj_object_t *ob, const gj_key_object_t *k,
         return;
     }
 
-    for (i = 0, *due = 0, *some = 0; i < ob->o->n_members; i++) {
-        if (!gj_object_seen(gj, k, i)) {
-            *due += ob->o->members[i].required != 0;
-            *some += ob->usable[i];
-        }
+    *due = *some = 0;
+
+    for (i = 0; i < (ob->o->n_members + 63) / 64; i++) {
+        memcpy(&word, k->seen + i * 8, sizeof(word));
+        *due += (uint32_t) __builtin_popcountll(ob->due_bits[i] & ~word);
+        *some += (uint32_t) __builtin_popcountll(ob->usable_bits[i] & ~word);
     }
 }
 

@@ -89,16 +89,17 @@ typedef struct {
     re_t               others;   /* RE_NONE where it has no string */
     uint32_t           min, max; /* 0, RE_INF where they always hold */
     uint8_t           *usable;   /* of each member: some value is in its type */
-    uint32_t          *due;      /* the first required member from i on, or n */
-    uint32_t          *n_due;    /* required members from i on */
-    uint32_t          *n_left;   /* usable ones from i on */
-    int                universal; /* members' names and others are all texts */
-    re_t              *names;     /* of each member, once it was needed */
-    uint32_t          *slots;     /* member + 1 by name; NULL: not made yet */
-    uint32_t           mask;
-    size_t             key_len; /* of states */
-    jt_type_t          type;
-    uint32_t           shape;
+    uint64_t *usable_bits, *due_bits; /* the same, and the required ones */
+    uint32_t *due;       /* the first required member from i on, or n */
+    uint32_t *n_due;     /* required members from i on */
+    uint32_t *n_left;    /* usable ones from i on */
+    int       universal; /* members' names and others are all texts */
+    re_t     *names;     /* of each member, once it was needed */
+    uint32_t *slots;     /* member + 1 by name; NULL: not made yet */
+    uint32_t  mask;
+    size_t    key_len; /* of states */
+    jt_type_t type;
+    uint32_t  shape;
 } gj_object_t;
 
 typedef struct {
@@ -139,12 +140,15 @@ typedef struct {
     arena_t  *arena;
     uint32_t  machine;
     int       free_order;
-    int       plain;
+    int       plain; /* GR_PLAIN_* */
+    int       closed;
 
     /* Punctuation with its spaces. */
     re_t     open_name, next_name, after_name, quote;
-    re_t     plain_text;    /* spellings without needless escapes */
-    re_t     unique_number; /* spellings without exponents */
+    re_t     digits, parts;        /* plain_integers() */
+    re_t     plain_from, plain_to; /* its last question and answer */
+    re_t     plain_text;           /* spellings without needless escapes */
+    re_t     unique_number;        /* spellings without exponents */
     uint32_t empty_object, close_object;
     uint32_t open_array, close_array, close_empty, comma;
 

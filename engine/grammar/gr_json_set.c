@@ -261,7 +261,7 @@ gj_spell(gj_t *gj, re_t string)
     uint32_t left = MAX_LISTED;
     re_t     re = RE_NONE;
 
-    if (gj->plain) {
+    if (gj->plain & GR_PLAIN_NAMES) {
         re = listed(gj, string, LISTED_DEPTH, &left);
     }
 

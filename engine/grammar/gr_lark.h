@@ -1,6 +1,6 @@
 /*
- * Between the reader of Lark's statements (gr_lark.c) and that of the values
- * in them (gr_lark_value.c).
+ * Between the readers of Lark's statements (gr_lark.c), of the expressions in
+ * them (gr_lark_expr.c) and of the values in those (gr_lark_value.c).
  */
 
 #ifndef LLM_GRAMMAR_GR_LARK_H
@@ -14,6 +14,17 @@ typedef struct {
     uint32_t   ignore;   /* the rule of what is ignored, any number of times */
     gs_node_t *ignored;  /* its alternatives; NULL: none */
 } lark_t;
+
+/* Alternatives; nested: lines' ends are spaces. */
+int lark_alts(lark_t *lark, int nested, gs_node_t **node);
+
+/*
+ * A name, empty if there is none: [_]a... or [_]A..., letters of one case,
+ * digits, "_", and "-" within.
+ */
+str_t lark_name(lark_t *lark);
+int   lark_name_byte(const gs_t *gs, size_t ahead, int upper);
+int   lark_is_terminal(str_t name);
 
 /*
  * 1: a literal, a regular expression, a range, a special token, %json or

@@ -139,24 +139,25 @@ gr_parse_free(gr_parse_t *p)
 int
 gr_parse_push(gr_parse_t *p, uint8_t byte)
 {
-    const gr_pos_t       *pos = &p->pos[p->n_pos - 1];
-    const gr_thread_t    *t = &p->threads[pos->thread];
-    const re_dfa_state_t *s;
-    int32_t               to;
+    const gr_pos_t              *pos = &p->pos[p->n_pos - 1];
+    const gr_thread_t           *t = &p->threads[pos->thread];
+    const re_dfa_state_t *const *table = re_dfa_table(p->dfa);
+    const re_dfa_state_t        *s;
+    int32_t                      to;
 
     if (pos->n != 1 || p->n_pos == p->cap_pos || pos->len >= p->cap_text
         || pos->thread + 2 > p->cap_threads) {
         return push_slow(p, byte);
     }
 
-    s = re_dfa_table(p->dfa)[t->lexer];
+    s = table[t->lexer];
     to = s->next[s->map[byte]];
 
     if (to <= 0) {
         return to == RE_DFA_DEAD ? 0 : push_slow(p, byte);
     }
 
-    s = re_dfa_table(p->dfa)[to];
+    s = table[to];
 
     if (s->n_accepts | s->unsure) {
         return push_slow(p, byte);
@@ -223,7 +224,7 @@ push_threads(gr_parse_t *p, uint8_t byte, push_t *u)
         s = re_dfa_get(p->dfa, t.lexer);
 
         if (s->unsure) {
-            return -E2BIG;
+            return gr_note(p->gr, -E2BIG, GR_UNSURE);
         }
 
         if (s->n_accepts) {

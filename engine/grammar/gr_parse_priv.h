@@ -18,6 +18,10 @@
 
 #define GR_NO_ROW UINT32_MAX
 
+/* A search for a string gave up (re_dfa_state_t.unsure). */
+#define GR_UNSURE                                                              \
+    "whether the grammar can go on was not found out within limits"
+
 /* callee 0: of the start itself. */
 typedef struct {
     gr_state_t state, callee;

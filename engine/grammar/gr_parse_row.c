@@ -28,7 +28,7 @@ static int  leo_link(gr_parse_t *p, const gr_called_t *called, gr_item_t *to);
 static int  row_lexer(gr_parse_t *p, gr_row_t *row);
 static void kernel_sort(gr_parse_t *p);
 static int  item_cmp(const void *a, const void *b);
-static int  scans_sorted(const gr_parse_t *p, const gr_row_t *row);
+static void scans_sort(gr_scan_t *s, uint32_t n);
 static int  scan_cmp(const void *a, const void *b);
 static int  called_cmp(const void *a, const void *b);
 static uint32_t item_hash(const gr_item_t *item);
@@ -218,9 +218,7 @@ row_close(gr_parse_t *p, gr_row_t *row, uint32_t self)
     row->n_scans = p->n_scans - row->scan;
     row->n_called = p->n_called - row->called;
 
-    if (!scans_sorted(p, row)) {
-        qsort(p->scans + row->scan, row->n_scans, sizeof(gr_scan_t), scan_cmp);
-    }
+    scans_sort(p->scans + row->scan, row->n_scans);
 
     if (row->n_called > 1) {
         qsort(p->called + row->called, row->n_called, sizeof(gr_called_t),
@@ -256,7 +254,9 @@ close_item(gr_parse_t *p, gr_row_t *row, uint32_t self, uint32_t i)
         LLM_TRY(close_edge(p, self, i, &st->edges[k]));
 
         if (p->n_items - row->item > p->limits.max_items) {
-            return -E2BIG;
+            return gr_note(p->gr, -E2BIG,
+                           "the grammar is too ambiguous: too many ways to "
+                           "read the text");
         }
     }
 
@@ -325,7 +325,8 @@ add_item(gr_parse_t *p, gr_item_t item)
                           sizeof(gr_item_t)));
 
     if (p->n_items >= p->limits.max_total) {
-        return -E2BIG;
+        return gr_note(p->gr, -E2BIG,
+                       "a text of the grammar takes too much memory");
     }
 
     p->set[i] = (uint64_t) p->stamp << 32 | p->n_items;
@@ -587,24 +588,38 @@ row_lexer(gr_parse_t *p, gr_row_t *row)
     row->lexer = re_dfa_state(p->dfa, p->lexemes, n);
     LLM_TRY(row->lexer);
 
-    return re_dfa_get(p->dfa, row->lexer)->unsure ? -E2BIG : 0;
+    if (re_dfa_get(p->dfa, row->lexer)->unsure) {
+        return gr_note(p->gr, -E2BIG, GR_UNSURE);
+    }
+
+    return 0;
 }
 
 
-/* A state's edges are. */
-static int
-scans_sorted(const gr_parse_t *p, const gr_row_t *row)
+/* Few, or in order already as a state's edges are: by insertion. */
+static void
+scans_sort(gr_scan_t *s, uint32_t n)
 {
-    const gr_scan_t *s = p->scans + row->scan;
-    uint32_t         i;
+    gr_scan_t one;
+    uint32_t  i, k, moved;
 
-    for (i = 1; i < row->n_scans; i++) {
-        if (scan_cmp(&s[i - 1], &s[i]) > 0) {
-            return 0;
+    for (i = 1, moved = 0; i < n && moved <= 64; i++) {
+        if (scan_cmp(&s[i - 1], &s[i]) <= 0) {
+            continue;
         }
+
+        one = s[i];
+
+        for (k = i; k > 0 && scan_cmp(&s[k - 1], &one) > 0; k--, moved++) {
+            s[k] = s[k - 1];
+        }
+
+        s[k] = one;
     }
 
-    return 1;
+    if (i < n) {
+        qsort(s, n, sizeof(gr_scan_t), scan_cmp);
+    }
 }
 
 

@@ -1,6 +1,6 @@
 /*
- * Inside of grammar programs (gr.h): what gr.c, gr_node.c, gr_fold.c,
- * gr_rule.c and the parser share.  Whoever holds the program's lock is the
+ * Inside of grammar programs (gr.h): what gr.c, gr_state.c, gr_node.c,
+ * gr_fold.c, gr_rule.c and the parser share.  Whoever holds the program's lock is the
  * only thread here; all memory is the program's.
  *
  * NODES are expressions as the front end made them; children have smaller
@@ -159,6 +159,9 @@ struct gr_edges_s {
 /* Room for need elements of size in *p; 0, -ENOMEM or -E2BIG (sticky). */
 int gr_grow(gr_t *gr, void *p, uint32_t *cap, uint64_t need, size_t size);
 
+/* A limit of one parse, not of the program: rc, and why for gr_failed(). */
+int gr_note(gr_t *gr, int rc, const char *msg);
+
 /* Memory of the arena, within max_bytes; NULL after gr_fail(). */
 void *gr_get(gr_t *gr, size_t size);
 
@@ -185,7 +188,7 @@ int gr_capture(gr_t *gr, gr_state_t state, uint32_t arg, const uint8_t *text,
 gr_node_t gr_node_add(gr_t *gr, const gr_nd_t *node);
 uint32_t  gr_list_add(gr_t *gr, const uint32_t *list, uint32_t n);
 
-/* gr_fold.c: the node that runs in place of node; -ENOENT: none can. */
+/* gr_fold.c, gr_solve.c: the node that runs in place of node; -ENOENT: none can. */
 int gr_fold(gr_t *gr, gr_node_t node, gr_node_t *folded);
 
 /* gr_rule.c: machine 0, and its state for a folded node. */

@@ -21,6 +21,7 @@ gr_regex(gr_t *gr, const char *text, size_t len, gr_node_t *node, char *err,
 
     LLM_TRY(re_ecma_as(gr_re(gr), text, len, ECMA_EXTRA, &re, err, err_size));
     *node = gr_text(gr, re);
+    (void) gr_check_time(gr);
     rc = gr_failed(gr, &msg);
 
     if (rc != 0 && err_size) {

@@ -81,6 +81,24 @@ gs_fail(gs_t *gs, int rc, size_t at, const char *fmt, ...)
 
 
 int
+gs_check(gs_t *gs)
+{
+    const char *msg = NULL;
+    int         rc;
+
+    rc = gr_check_time(gs->gr);
+    rc = gr_failed(gs->gr, &msg) ? gr_failed(gs->gr, NULL) : rc;
+
+    if (rc != 0 && gs->err_size && gs->err[0] == '\0') {
+        snprintf(gs->err, gs->err_size, "%s",
+                 msg ? msg : "the grammar takes too long");
+    }
+
+    return rc;
+}
+
+
+int
 gs_node(gs_t *gs, int kind, gs_node_t **node)
 {
     *node = arena_get(&gs->arena, sizeof(gs_node_t));

@@ -94,6 +94,9 @@ void gs_free(gs_t *gs);
 int gs_fail(gs_t *gs, int rc, size_t at, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* 0, or what the program says of itself: out of time, a limit. */
+int gs_check(gs_t *gs);
+
 /* 0 or -E2BIG.  gs_leaf(): a node of an expression. */
 int  gs_node(gs_t *gs, int kind, gs_node_t **node);
 int  gs_leaf(gs_t *gs, re_t re, gs_node_t **node);

@@ -12,7 +12,6 @@
  */
 
 #include <errno.h>
-#include <stdio.h>
 #include "engine/grammar/gr_syntax.h"
 
 /*
@@ -47,7 +46,6 @@ static re_t     regular_list(gs_t *gs, const gs_node_t *n);
 static int      emit(gs_t *gs, gs_node_t *n, gr_node_t *node);
 static int      emit_list(gs_t *gs, const gs_node_t *n, gr_node_t *node);
 static int      emit_rule(gs_t *gs, uint32_t rule, gr_node_t *node);
-static int      failed(gs_t *gs);
 
 
 int
@@ -76,10 +74,10 @@ gs_finish(gs_t *gs, uint32_t root, gr_node_t *node)
         }
 
         gr_rule_set(gs->gr, rule->out - 1, body);
-        LLM_TRY(failed(gs));
+        LLM_TRY(gs_check(gs));
     }
 
-    return failed(gs);
+    return gs_check(gs);
 }
 
 
@@ -128,7 +126,7 @@ find_regular(gs_t *gs)
         r = gs->queue[gs->head++];
         rule = &gs->rules[r];
         resolve(gs, r);
-        LLM_TRY(failed(gs));
+        LLM_TRY(gs_check(gs));
 
         if (!rule->regular) {
             continue;
@@ -436,7 +434,7 @@ regular_list(gs_t *gs, const gs_node_t *n)
 static int
 emit(gs_t *gs, gs_node_t *n, gr_node_t *node)
 {
-    LLM_TRY(gr_check_time(gs->gr));
+    LLM_TRY(gs_check(gs));
 
     if (n->size && gs->inlined + n->size <= MAX_INLINED) {
         gs->inlined += n->size;
@@ -512,24 +510,5 @@ emit_rule(gs_t *gs, uint32_t rule, gr_node_t *node)
 
     *node = gr_rule(gs->gr, r->out - 1);
 
-    return failed(gs);
-}
-
-
-/* What the program says of itself, without a place. */
-static int
-failed(gs_t *gs)
-{
-    const char *msg = "";
-    int         rc;
-
-    rc = gr_check_time(gs->gr);
-    rc = rc ? rc : gr_failed(gs->gr, &msg);
-
-    if (rc != 0 && gs->err_size && gs->err[0] == '\0') {
-        snprintf(gs->err, gs->err_size, "%s",
-                 msg && msg[0] ? msg : "the grammar takes too long");
-    }
-
-    return rc;
+    return gs_check(gs);
 }

@@ -398,10 +398,9 @@ state_moved(grammar_state_t *state)
 static int
 state_room(grammar_state_t *state)
 {
-    return state->n < state->cap
-               ? 0
-               : mask_grow(&state->pushed, &state->cap, state->n,
-                           sizeof(uint16_t));
+    return state->n < state->cap ? 0
+                                 : mask_grow(&state->pushed, &state->cap,
+                                             state->n, sizeof(uint16_t));
 }
 
 

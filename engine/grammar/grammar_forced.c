@@ -236,8 +236,8 @@ forced_longest(forced_t *f, uint32_t from, uint32_t to)
             break;
         }
 
-        if (core->trie.token[node] != MASK_NONE) {
-            best = mask_token_first(core, core->trie.token[node]);
+        if (core->trie.node[node].token != MASK_NONE) {
+            best = mask_token_first(core, core->trie.node[node].token);
             f->ends[f->n] = i + 1;
         }
     }
@@ -283,7 +283,7 @@ forced_cut(forced_t *f, uint32_t *n)
 
         node = mask_trie_find(&core->trie, 0, f->text + start, end - start);
 
-        if (node == MASK_NONE || core->trie.size[node] == 1) {
+        if (node == MASK_NONE || core->trie.node[node].size == 1) {
             continue;
         }
 

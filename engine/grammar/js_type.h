@@ -92,6 +92,7 @@ typedef struct {
     const jt_some_t   *somes; /* at most 32 */
     uint32_t           n_somes;
     uint32_t           min, max; /* members; RE_INF: no end */
+    int said; /* a schema says which other members there may be */
 } jt_object_t;
 
 typedef struct {

@@ -187,6 +187,10 @@ jt_quick(jt_t *jt, jt_type_t type, unsigned kinds, int depth)
         return 1;
     }
 
+    if (def->raw == NULL && jt->looked > JT_LOOKS) {
+        return 0;
+    }
+
     jt->quick++;
     rc = jt_raw(jt, type, &raw);
     jt->quick--;

@@ -13,6 +13,9 @@
 #define FEASIBLE_STATES 65536
 #define FEASIBLE_VALUES 4096
 
+/* Items that have to be there and unique. */
+#define UNIQUE_ITEMS 1000000
+
 /* Who holds one or more of an object's somes. */
 typedef struct {
     int       member; /* or -1: another name */
@@ -74,6 +77,10 @@ static int unique_search(jt_t *jt, const jt_array_t *shape,
 static int unique_room(jt_t *jt, jt_type_t type,
                        const jt_array_so_far_t *so_far, uint32_t cap,
                        uint32_t *room);
+static int unique_contains(jt_t *jt, const jt_array_t *shape,
+                           const jt_array_so_far_t *so_far);
+static int unique_two(jt_t *jt, const jt_array_t *shape,
+                      const jt_array_so_far_t *so_far);
 static int pool_match(jt_t *jt, const jt_array_t *shape,
                       const jt_array_so_far_t *so_far, uint32_t from,
                       uint32_t to);
@@ -630,6 +637,85 @@ unique_few(jt_t *jt, const jt_array_t *shape, const jt_array_so_far_t *so_far,
 }
 
 
+/*
+ * Unique items some of which are counted.  One condition and no prefix ahead:
+ * exactly.  Else no set of values that items and conditions tell apart may be
+ * so small that it could run out; that is seen before the first item, and
+ * holds from then on: beyond the items that come in any case, a set that a
+ * condition waits for has lost as many values as the condition has gained.
+ */
+static int
+unique_contains(jt_t *jt, const jt_array_t *shape,
+                const jt_array_so_far_t *so_far)
+{
+    const jt_contains_t *c = shape->contains;
+    uint64_t             need, sum = 1;
+    uint32_t             i;
+    int                  few;
+
+    if (shape->n_contains == 1 && c->from <= so_far->count
+        && shape->n_prefix <= so_far->count) {
+        return unique_two(jt, shape, so_far);
+    }
+
+    if (so_far->count || so_far->literals || so_far->strings != RE_NONE
+        || so_far->numbers != RE_NONE) {
+        return 1;
+    }
+
+    need = shape->min > shape->n_prefix ? shape->min : shape->n_prefix;
+
+    for (i = 0; i < shape->n_contains; i++) {
+        need = c[i].from > need ? c[i].from : need;
+        sum += c[i].min;
+    }
+
+    if (need + sum > UNIQUE_ITEMS) {
+        return jt_fail(jt, -E2BIG, NULL, NULL,
+                       "uniqueItems over too many items");
+    }
+
+    few = unique_few(jt, shape, so_far, (uint32_t) (need + sum));
+    LLM_TRY(few);
+
+    return few ? jt_fail(jt, -ENOTSUP, NULL, NULL,
+                         "contains with uniqueItems where few values are left")
+               : 1;
+}
+
+
+/* One condition over items that are all of shape->rest. */
+static int
+unique_two(jt_t *jt, const jt_array_t *shape, const jt_array_so_far_t *so_far)
+{
+    const jt_contains_t *c = shape->contains;
+    uint32_t             count = so_far->count, met = so_far->met[0];
+    uint32_t             need, least, most, in, out;
+
+    need = shape->min > count ? shape->min - count : 0;
+    least = c->min > met ? c->min - met : 0;
+
+    if (need > UNIQUE_ITEMS || least > UNIQUE_ITEMS) {
+        return jt_fail(jt, -E2BIG, NULL, NULL,
+                       "uniqueItems over too many items");
+    }
+
+    LLM_TRY(unique_room(jt, jt_and(jt, shape->rest, c->type), so_far,
+                        (need > least ? need : least) + 1, &in));
+    LLM_TRY(unique_room(jt, jt_minus(jt, shape->rest, c->type), so_far,
+                        need + 1, &out));
+
+    most = c->max == RE_INF ? RE_INF : c->max - met;
+    most = most < in ? most : in;
+
+    if (shape->max != RE_INF && shape->max - count < most) {
+        most = shape->max - count;
+    }
+
+    return least <= most && (uint64_t) most + out >= need;
+}
+
+
 static int
 unique_search(jt_t *jt, const jt_array_t *shape,
               const jt_array_so_far_t *so_far)
@@ -637,27 +723,24 @@ unique_search(jt_t *jt, const jt_array_t *shape,
     uint64_t  need = shape->min;
     uint32_t  i, room, cap, n_few = 0, end;
     jt_type_t type, last = JT_NOTHING, few = JT_NOTHING;
-    int       differ = 0, rc;
+    int       differ = 0;
 
-    for (i = 0; i < shape->n_contains; i++) {
-        need =
-            shape->contains[i].min + (uint64_t) shape->contains[i].from > need
-                ? shape->contains[i].min + (uint64_t) shape->contains[i].from
-                : need;
+    if (shape->n_contains) {
+        return unique_contains(jt, shape, so_far);
     }
 
     need = need > so_far->count ? need - so_far->count : 0;
 
-    if (need == 0 && shape->n_contains == 0) {
+    if (need == 0) {
         return 1;
     }
 
-    if (need > 1000000) {
+    if (need > UNIQUE_ITEMS) {
         return jt_fail(jt, -E2BIG, NULL, NULL,
                        "uniqueItems over too many items");
     }
 
-    cap = (uint32_t) need + shape->n_contains + 1;
+    cap = (uint32_t) need + 1;
     end = so_far->count + (uint32_t) need;
 
     for (i = so_far->count; i < end; i++) {
@@ -685,19 +768,6 @@ unique_search(jt_t *jt, const jt_array_t *shape,
         if (i >= shape->n_prefix) {
             break;
         }
-    }
-
-    if (shape->n_contains) {
-        rc = unique_few(jt, shape, so_far, cap);
-
-        if (rc == 0 && n_few == 0) {
-            return 1;
-        }
-
-        return rc < 0 ? rc
-                      : jt_fail(jt, -ENOTSUP, NULL, NULL,
-                                "contains with uniqueItems where few values "
-                                "are left");
     }
 
     return differ ? pool_match(jt, shape, so_far, so_far->count, end) : 1;

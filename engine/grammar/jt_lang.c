@@ -8,6 +8,7 @@
  */
 
 #include <errno.h>
+#include "engine/grammar/js_format.h"
 #include "engine/grammar/jt_priv.h"
 
 static void jt_lang_all(jt_t *jt, int kind, jt_lang_t *lang);
@@ -37,9 +38,7 @@ static int  jt_string_leaf(jt_t *jt, jt_atom_t *atom, const js_keyword_t *k,
                            jt_lang_t *lang);
 static int  jt_format(jt_t *jt, const jt_atom_t *atom, const js_keyword_t *k,
                       re_t *re);
-static unsigned jt_mask_node(jt_t *jt, const jt_atom_t *atom);
-static unsigned jt_mask_list(jt_t *jt, const jt_atom_t *atom,
-                             const js_keyword_t *k);
+static int  jt_format_gap(jt_t *jt, const js_keyword_t *k, re_t *gap);
 
 static const unsigned jt_lang_kinds[JT_LANGS] = {JT_K_NULL | JT_K_BOOL,
                                                  JT_K_STRING, JT_K_NUMBER};
@@ -81,16 +80,18 @@ jt_lang_none(int kind, const jt_lang_t *a)
         return a->bits == 0;
     }
 
-    return !a->simple && a->re == RE_NONE && a->possible == RE_NONE;
+    return !a->simple && a->re == RE_NONE && a->possible == RE_NONE
+           && a->gap == RE_NONE;
 }
 
 
 int
 jt_lang(jt_t *jt, uint32_t a, int kind, const jt_lang_t **out)
 {
-    jt_atom_t *atom = jt->atoms[a];
-    jt_lang_t *lang;
-    int        rc;
+    jt_atom_t       *atom = jt->atoms[a];
+    jt_lang_t       *lang;
+    const js_node_t *at;
+    int              rc;
 
     *out = atom->lang[kind];
 
@@ -113,10 +114,13 @@ jt_lang(jt_t *jt, uint32_t a, int kind, const jt_lang_t **out)
         return jt->rc;
     }
 
+    at = jt->at;
+    jt->at = atom->kind == JT_ATOM_NODE ? atom->node : at;
     jt->nesting++;
     atom->state[kind] = 1;
     rc = jt_lang_atom(jt, atom, kind, lang);
     jt->nesting--;
+    jt->at = at;
     atom->state[kind] = 0;
     LLM_TRY(rc);
     LLM_TRY(jt->rc);
@@ -287,6 +291,7 @@ jt_string_leaf(jt_t *jt, jt_atom_t *atom, const js_keyword_t *k,
         }
 
         LLM_TRY(jt_format(jt, atom, k, &one.re));
+        LLM_TRY(jt_format_gap(jt, k, &one.gap));
         break;
 
     default:
@@ -361,6 +366,44 @@ jt_format(jt_t *jt, const jt_atom_t *atom, const js_keyword_t *k, re_t *re)
     }
 
     *re = jt->formats[k->count];
+
+    return 0;
+}
+
+
+/*
+ * Formats that are no regular languages: what js_format_re() leaves out of
+ * them lies in these.
+ */
+static int
+jt_format_gap(jt_t *jt, const js_keyword_t *k, re_t *gap)
+{
+    static const struct {
+        const char *name;
+        const char *pattern;
+    } gaps[] = {{"hostname",
+                 "^(?:[0-9A-Za-z\\-.]*\\.)?[xX][nN]--[0-9A-Za-z\\-.]*$"},
+                {"regex", ""}};
+    char   err[80];
+    size_t i;
+
+    *gap = RE_NONE;
+
+    for (i = 0; i < llm_countof(gaps); i++) {
+        if (js_format_find(str_of(gaps[i].name)) == (int) k->count) {
+            if (re_ecma(jt->re, gaps[i].pattern, strlen(gaps[i].pattern), gap,
+                        err, sizeof(err))
+                < 0) {
+                return jt_fail(jt, -ENOTSUP, NULL, NULL, "%s", err);
+            }
+
+            /* Of the first js_format_re() has none of these anyway. */
+
+            if (i >= 1) {
+                *gap = re_minus(jt->re, *gap, jt->formats[k->count]);
+            }
+        }
+    }
 
     return 0;
 }
@@ -535,6 +578,7 @@ int
 jt_lang_and(jt_t *jt, int kind, jt_lang_t *a, const jt_lang_t *b)
 {
     jt_lang_t other, own;
+    re_t      gap;
 
     if (kind == JT_LITERALS) {
         a->bits &= b->bits;
@@ -551,16 +595,26 @@ jt_lang_and(jt_t *jt, int kind, jt_lang_t *a, const jt_lang_t *b)
             return 0;
         }
 
+        gap = RE_NONE;
+
+        if (a->gap != RE_NONE || b->gap != RE_NONE) {
+            gap = re_and(jt->re, re_or(jt->re, a->re, a->gap),
+                         re_or(jt->re, b->re, b->gap));
+            gap = re_minus(jt->re, gap, re_and(jt->re, a->re, b->re));
+        }
+
         if (a->words || b->words) {
             own = a->words ? *a : *b;
             other = a->words ? *b : *a;
             *a = own;
+            a->gap = gap;
             return jt_words_keep(jt, a, other.re, 1);
         }
 
         a->base = b->base == RE_TEXT   ? a->base
                   : a->base == RE_TEXT ? b->base
                                        : re_and(jt->re, a->base, b->base);
+        a->gap = gap;
         jt_lang_length(jt, a, b->min, b->max);
         return 0;
     }
@@ -595,13 +649,29 @@ jt_lang_minus(jt_t *jt, int kind, jt_lang_t *a, const jt_lang_t *b)
     }
 
     if (kind == JT_STRINGS) {
+        if (b->gap != RE_NONE
+            && re_is_none(jt->re,
+                          re_and(jt->re, re_or(jt->re, a->re, a->gap), b->gap),
+                          JT_NONE_STEPS)
+                   != RE_YES) {
+            return jt_fail(jt, -ENOTSUP, NULL, NULL,
+                           "format: hostname or regex cannot be negated here");
+        }
+
+        if (a->gap != RE_NONE) {
+            a->gap = re_minus(jt->re, a->gap, b->re);
+        }
+
         if (a->words) {
             return jt_words_keep(jt, a, b->re, 0);
         }
 
         /* Lengths are cut off as numbers where one side is left. */
 
-        if (b->base == RE_TEXT && b->min == 0) {
+        if (b->re == RE_TEXT) {
+            jt_lang_nothing(a);
+
+        } else if (b->base == RE_TEXT && b->min == 0) {
             jt_lang_length(jt, a, b->max + 1, RE_INF);
 
         } else if (b->base == RE_TEXT && b->max == RE_INF) {
@@ -659,6 +729,7 @@ jt_lang_or(jt_t *jt, int kind, jt_lang_t *a, const jt_lang_t *b)
         a->words = words;
         a->n_words += b->n_words;
         a->re = a->base = re_or(jt->re, a->re, b->re);
+        a->gap = re_or(jt->re, a->gap, b->gap);
         a->min = 0;
         a->max = RE_INF;
         return 0;
@@ -688,6 +759,11 @@ jt_lang_apart(jt_t *jt, int kind, const jt_lang_t *a, const jt_lang_t *b)
     if (kind == JT_NUMBERS
         && (jt_number_open(jt, &x) < 0 || jt_number_open(jt, &y) < 0)) {
         return 0;
+    }
+
+    if (kind == JT_STRINGS) {
+        x.re = re_or(jt->re, x.re, x.gap);
+        y.re = re_or(jt->re, y.re, y.gap);
     }
 
     return re_disjoint(jt->re, x.re, y.re, 500) == RE_YES;
@@ -846,139 +922,18 @@ jt_lang_if(jt_t *jt, jt_atom_t *atom, const js_keyword_t *k, int kind,
 
 
 int
-jt_names(jt_t *jt, uint32_t atom, re_t *re)
+jt_names(jt_t *jt, uint32_t atom, int exact, re_t *re)
 {
     const jt_lang_t *lang;
 
     LLM_TRY(jt_lang(jt, atom, JT_STRINGS, &lang));
+
+    if (exact && lang->gap != RE_NONE) {
+        return jt_fail(jt, -ENOTSUP, NULL, NULL,
+                       "format: hostname or regex cannot be negated here");
+    }
+
     *re = lang->re;
 
     return 0;
-}
-
-
-unsigned
-jt_mask(jt_t *jt, uint32_t a)
-{
-    jt_atom_t *atom = jt->atoms[a];
-
-    if (atom->masked == 1) {
-        return atom->mask;
-    }
-
-    if (atom->masked == 2 || jt->nesting > JT_NESTING) {
-        return JT_K_ALL;
-    }
-
-    atom->masked = 2;
-    jt->nesting++;
-
-    switch (atom->kind) {
-    case JT_ATOM_VALUE:
-        atom->mask = (uint8_t) (1u << atom->value->type);
-        break;
-
-    case JT_ATOM_TYPE:
-        atom->mask = (uint8_t) jt_mask_type(jt, atom->scope);
-        break;
-
-    default:
-        atom->mask = (uint8_t) jt_mask_node(jt, atom);
-    }
-
-    jt->nesting--;
-    atom->masked = 1;
-
-    return atom->mask;
-}
-
-
-unsigned
-jt_mask_type(jt_t *jt, jt_type_t type)
-{
-    const jt_def_t *def = jt->types[type];
-    unsigned        mask = type == JT_NOTHING ? 0 : JT_K_ALL;
-    uint32_t        i;
-
-    for (i = 0; i < def->n; i++) {
-        if ((def->lits[i] & 1) == 0) {
-            mask &= jt_mask(jt, def->lits[i] >> 1);
-        }
-    }
-
-    return mask;
-}
-
-
-static unsigned
-jt_mask_list(jt_t *jt, const jt_atom_t *atom, const js_keyword_t *k)
-{
-    unsigned mask = 0;
-    uint32_t i;
-
-    for (i = 0; i < k->n; i++) {
-        mask |= jt_mask(jt, jt_atom_node(jt, atom->scope, k->nodes[i]));
-    }
-
-    return mask;
-}
-
-
-static unsigned
-jt_mask_node(jt_t *jt, const jt_atom_t *atom)
-{
-    const js_node_t    *node = atom->node;
-    const js_keyword_t *k;
-    unsigned            mask = JT_K_ALL, some;
-    uint32_t            i, j, target;
-
-    if (node->boolean) {
-        return node->truth ? JT_K_ALL : 0;
-    }
-
-    for (i = 0; i < node->n && mask && jt->rc == 0; i++) {
-        k = &node->keywords[i];
-
-        switch (k->kw) {
-        case JS_KW_REF:
-        case JS_KW_RECURSIVE_REF:
-        case JS_KW_DYNAMIC_REF:
-            if (k->node && jt_target(jt, atom, k, &target) == 0) {
-                mask &= jt_mask(jt, target);
-            }
-
-            break;
-
-        case JS_KW_TYPE:
-            some = (unsigned) k->count & JT_K_ALL;
-            mask &= some | (k->count & JS_TYPE_INTEGER ? JT_K_NUMBER : 0);
-            break;
-
-        case JS_KW_CONST:
-            mask &= 1u << k->value->type;
-            break;
-
-        case JS_KW_ENUM:
-            for (some = 0, j = 0; j < k->value->n; j++) {
-                some |= 1u << k->value->items[j].type;
-            }
-
-            mask &= some;
-            break;
-
-        case JS_KW_ALL_OF:
-            for (j = 0; j < k->n; j++) {
-                mask &= jt_mask(jt, jt_atom_node(jt, atom->scope, k->nodes[j]));
-            }
-
-            break;
-
-        case JS_KW_ANY_OF:
-        case JS_KW_ONE_OF:
-            mask &= jt_mask_list(jt, atom, k);
-            break;
-        }
-    }
-
-    return mask;
 }

@@ -34,7 +34,7 @@ typedef struct {
     uint32_t         *slots, n_slots; /* names by their hashes */
     object_part_t    *parts;
     uint32_t          n_parts;
-    re_t              all; /* all names that are declared */
+    int               brief;
 } object_t;
 
 static int object_start(object_t *o, const jt_cell_t *cells);
@@ -48,23 +48,24 @@ static int object_unseen_keys(object_t *o, const jt_cell_t *cell, re_t *keys,
 static int object_is_seen(const object_t *o, const jt_cell_t *cell, str_t name);
 static int object_split(object_t *o, re_t keys, jt_type_t type, int mark);
 static int object_parts(object_t *o);
+static int object_said(const object_t *o);
 static int object_out(object_t *o, jt_raw_object_t *out);
 static void object_add(object_t *o, uint32_t i, jt_type_t type);
 static re_t object_list(object_t *o, const js_value_t *names);
 
 
 int
-jt_object_make(jt_t *jt, arena_t *tmp, const jt_cell_t *cells,
+jt_object_make(jt_t *jt, arena_t *tmp, const jt_cell_t *cells, int brief,
                jt_raw_object_t *out)
 {
-    object_t o = {.jt = jt, .tmp = tmp, .all = RE_NONE};
+    object_t o = {.jt = jt, .tmp = tmp, .brief = brief};
     int      rc;
 
     LLM_TRY(object_start(&o, cells));
     LLM_TRY(object_names(&o));
     rc = object_members(&o);
 
-    if (rc == 1) {
+    if (rc == 1 && !brief) {
         rc = object_parts(&o);
     }
 
@@ -233,7 +234,7 @@ object_members(object_t *o)
             LLM_TRY(object_unseen(o, c));
 
         } else if (c->kind == JT_CELL_NAMES) {
-            LLM_TRY(jt_names(o->jt, c->atom, &keys));
+            LLM_TRY(jt_names(o->jt, c->atom, 0, &keys));
 
             for (j = 0; keys != RE_TEXT && j < o->n_names; j++) {
                 m = &o->names[j];
@@ -516,7 +517,7 @@ object_parts(object_t *o)
         }
 
         if (c->kind == JT_CELL_NAMES) {
-            LLM_TRY(jt_names(jt, c->atom, &one));
+            LLM_TRY(jt_names(jt, c->atom, 0, &one));
             keys = keys == RE_TEXT ? one : re_and(jt->re, keys, one);
         }
     }
@@ -571,6 +572,34 @@ object_parts(object_t *o)
 }
 
 
+/* Does any schema speak of members that are not named? */
+static int
+object_said(const object_t *o)
+{
+    const js_node_t *node;
+    uint32_t         i;
+
+    for (i = 0; i < o->n_cells; i++) {
+        if (o->cells[i]->kind == JT_CELL_UNSEEN) {
+            return 1;
+        }
+
+        if (o->cells[i]->kind != JT_CELL_SCOPE) {
+            continue;
+        }
+
+        node = o->jt->atoms[o->cells[i]->atom]->node;
+
+        if (js_node_get(node, JS_KW_ADDITIONAL_PROPERTIES)
+            || js_node_get(node, JS_KW_PATTERN_PROPERTIES)) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
 static int
 object_out(object_t *o, jt_raw_object_t *out)
 {
@@ -579,14 +608,18 @@ object_out(object_t *o, jt_raw_object_t *out)
     jt_member_t     *members;
     jt_region_t     *regions;
     jt_some_t       *somes;
+    arena_t         *keep;
     re_t            *names, keys;
     uint32_t         i, n;
     int              all;
 
-    *out = (jt_raw_object_t){.max = RE_INF, .names = RE_NONE};
-    members = jt_get(jt, o->n_names * sizeof(jt_member_t));
-    regions = jt_get(jt, o->n_parts * sizeof(jt_region_t));
-    somes = jt_get(jt, o->n_cells * sizeof(jt_some_t));
+    *out = (jt_raw_object_t){.max = RE_INF,
+                             .names = RE_NONE,
+                             .said = object_said(o)};
+    keep = o->brief ? o->tmp : jt->arena;
+    members = arena_get(keep, o->n_names * sizeof(jt_member_t) + 1);
+    regions = arena_get(keep, o->n_parts * sizeof(jt_region_t) + 1);
+    somes = arena_get(keep, o->n_cells * sizeof(jt_some_t) + 1);
     names = arena_get(o->tmp, o->n_names * sizeof(re_t) + 1);
 
     if (members == NULL || regions == NULL || somes == NULL || names == NULL) {
@@ -707,7 +740,8 @@ jt_object_trim(jt_t *jt, const jt_raw_object_t *raw, jt_object_t *out)
                          .somes = raw->somes,
                          .n_somes = raw->n_somes,
                          .min = raw->min,
-                         .max = raw->max};
+                         .max = raw->max,
+                         .said = raw->said};
     members = jt_get(jt, raw->n_members * sizeof(jt_member_t));
     rules = jt_get(jt, raw->n_regions * sizeof(jt_rule_t));
     keys = jt_get(jt, raw->n_regions * sizeof(re_t));

@@ -37,6 +37,9 @@
 #define JT_NONE_STEPS 20000
 #define JT_VOID_STEPS 500
 
+/* Steps of walks that only look whether something is empty, together. */
+#define JT_LOOKS 40000
+
 enum { JT_ATOM_NODE = 0, JT_ATOM_VALUE, JT_ATOM_TYPE };
 
 /* Scalars: what a language is of. */
@@ -62,8 +65,10 @@ typedef struct {
     jt_bounds_t        bounds;
     const js_value_t **words; /* strings: all of them, or NULL */
     uint32_t           n_words;
-    re_t               base; /* strings: re without what follows */
+    re_t               base;     /* strings: re without what follows */
     uint32_t           min, max; /* their lengths; RE_INF: no end */
+    re_t               gap; /* strings that may be of it, and are not in re: of
+                        * formats that re only comes near to */
 } jt_lang_t;
 
 typedef struct {
@@ -98,6 +103,7 @@ typedef struct {
     const jt_some_t   *somes;
     uint32_t           n_somes;
     uint32_t           min, max;
+    int                said;
     re_t               names; /* of members */
 } jt_raw_object_t;
 
@@ -136,31 +142,33 @@ typedef struct {
 } jt_words_t;
 
 struct jt_s {
-    gr_t        *gr;
-    re_set_t    *re;
-    arena_t     *arena;
-    js_schema_t *schema;
-    jt_options_t options;
-    int          rc; /* of the first failure: it stays */
-    char         err[512];
-    jt_atom_t  **atoms;
-    uint32_t     n_atoms, cap_atoms;
-    uint32_t    *atom_slots, n_atom_slots;
-    jt_def_t   **types;
-    uint32_t     n_types, cap_types;
-    uint32_t    *type_slots, n_type_slots;
-    jt_scope_t  *scopes;
-    uint32_t     n_scopes, cap_scopes;
-    uint32_t     depth;         /* of emptiness */
-    uint32_t     low;           /* the outermost type that was assumed empty */
-    uint32_t     nesting;       /* of languages and masks */
-    uint32_t     raws;          /* raw forms being made */
-    uint32_t     quick;         /* jt_quick() is at work: look less far */
-    re_t         numbers[3][2]; /* without bounds, once made */
-    re_t         exponents;     /* numbers that have one */
-    re_t         canonical;     /* one spelling of every number */
-    re_t         formats[64];   /* once made */
-    buf_t        scratch;       /* literals of a type */
+    gr_t            *gr;
+    re_set_t        *re;
+    arena_t         *arena;
+    js_schema_t     *schema;
+    jt_options_t     options;
+    int              rc; /* of the first failure: it stays */
+    char             err[512];
+    const js_node_t *at; /* whose language is being worked out */
+    jt_atom_t      **atoms;
+    uint32_t         n_atoms, cap_atoms;
+    uint32_t        *atom_slots, n_atom_slots;
+    jt_def_t       **types;
+    uint32_t         n_types, cap_types;
+    uint32_t        *type_slots, n_type_slots;
+    jt_scope_t      *scopes;
+    uint32_t         n_scopes, cap_scopes;
+    uint32_t         depth;   /* of emptiness */
+    uint32_t         low;     /* the outermost type that was assumed empty */
+    uint32_t         nesting; /* of languages and masks */
+    uint32_t         raws;    /* raw forms being made */
+    uint32_t         looked;  /* steps of all walks under jt_quick() */
+    uint32_t         quick;   /* jt_quick() is at work: look less far */
+    re_t             numbers[3][2]; /* without bounds, once made */
+    re_t             exponents;     /* numbers that have one */
+    re_t             canonical;     /* one spelling of every number */
+    re_t             formats[64];   /* once made */
+    buf_t            scratch;       /* literals of a type */
 };
 
 /* Says keyword (or NULL) of node, and why; returns rc, which stays. */
@@ -230,8 +238,8 @@ int jt_quick(jt_t *jt, jt_type_t type, unsigned kinds, int depth);
 int jt_quick_object(jt_t *jt, const jt_raw_object_t *shape, int depth);
 int jt_quick_array(jt_t *jt, const jt_array_t *shape, int depth);
 
-/* The string language that propertyNames' schema says. */
-int jt_names(jt_t *jt, uint32_t atom, re_t *re);
+/* The string language that propertyNames' schema says; exact: or refused. */
+int jt_names(jt_t *jt, uint32_t atom, int exact, re_t *re);
 
 
 /*
@@ -280,8 +288,11 @@ struct jt_cell_s {
 /* The shapes of a type's arrays or objects: kind JS_ARRAY or JS_OBJECT. */
 int jt_walk(jt_t *jt, jt_type_t type, int kind, jt_raw_t *raw);
 
-/* A branch as a shape, 1; 0: it has none. */
-int jt_object_make(jt_t *jt, arena_t *tmp, const jt_cell_t *cells,
+/*
+ * A branch as a shape, 1; 0: it has none.  brief: without the names that are
+ * no members'.
+ */
+int jt_object_make(jt_t *jt, arena_t *tmp, const jt_cell_t *cells, int brief,
                    jt_raw_object_t *out);
 int jt_array_make(jt_t *jt, arena_t *tmp, const jt_cell_t *cells,
                   jt_array_t *out);

@@ -55,6 +55,7 @@ mask_position(mask_lexer_t *lexer, gr_parse_t *parse, mask_scratch_t *s,
     uint32_t     from, n, i;
     int          rc;
 
+    mask_lexer_trim(lexer);
     LLM_TRY(copy_states(s, parse, &from));
     n = s->n_states - from;
 
@@ -93,7 +94,8 @@ mask_below(mask_lexer_t *lexer, gr_parse_t *parse, mask_scratch_t *s,
     uint32_t           from = s->n_forest, i;
     int                rc;
 
-    for (i = node + 1; i < node + trie->size[node]; i += trie->size[i]) {
+    for (i = node + 1; i < node + trie->node[node].size;
+         i += trie->node[i].size) {
         LLM_TRY(push_node(s, i));
     }
 
@@ -235,8 +237,8 @@ cross_set(cross_t *c, uint32_t thread, const mask_entry_t *entry)
         gr_parse_threads(c->parse, &threads);
 
         if (!captures(c->parse, threads[thread].row, entry->to[g])) {
-            rc = jump(c, thread, entry->to[g], set->cross[set->first[g]].end,
-                      0);
+            rc =
+                jump(c, thread, entry->to[g], set->cross[set->first[g]].end, 0);
 
             if (rc == 1) {
                 rc = cross_runs(c, set, g);
@@ -383,7 +385,7 @@ jump(cross_t *c, uint32_t thread, int32_t to, uint32_t end, uint32_t seg)
     c->lexer->n_jumps++;
 
     return gr_parse_jump(c->parse, thread, to, bytes + seg,
-                         core->trie.depth[end] - seg);
+                         core->trie.node[end].depth - seg);
 }
 
 
@@ -446,8 +448,8 @@ push_end(mask_scratch_t *s, const mask_end_t *end)
     mask_end_t copy = *end; /* may lie in the list */
 
     if (s->n_ends == s->cap_ends) {
-        LLM_TRY(mask_grow(&s->ends, &s->cap_ends, s->n_ends,
-                          sizeof(mask_end_t)));
+        LLM_TRY(
+            mask_grow(&s->ends, &s->cap_ends, s->n_ends, sizeof(mask_end_t)));
     }
 
     s->ends[s->n_ends++] = copy;
@@ -479,7 +481,7 @@ overlaps(const mask_trie_t *trie, const mask_scratch_t *s, uint32_t from)
     for (i = from + 1; i < s->n_forest; i++) {
         last = s->forest[i - 1];
 
-        if (s->forest[i] < last + trie->size[last]) {
+        if (s->forest[i] < last + trie->node[last].size) {
             return 1;
         }
     }

@@ -40,13 +40,13 @@ typedef struct {
     uint32_t        nodes, depth;
 } mask_digesting_t;
 
-static int  digest_of(mask_digesting_t *d, re_t re, int exact,
-                      mask_digest_t *out);
-static int  digest_list(mask_digesting_t *d, const re_t *list, size_t n,
-                        int exact, mask_digest_t *out);
+static int digest_of(mask_digesting_t *d, re_t re, int exact,
+                     mask_digest_t *out);
+static int digest_list(mask_digesting_t *d, const re_t *list, size_t n,
+                       int exact, mask_digest_t *out);
 static digest_memo_t *digest_slot(mask_digests_t *digests, uint32_t key);
-static int  digest_grow(mask_digests_t *digests);
-static void digest_add(mask_digest_t *digest, uint64_t word);
+static int            digest_grow(mask_digests_t *digests);
+static void           digest_add(mask_digest_t *digest, uint64_t word);
 static void digest_bytes(mask_digest_t *digest, const uint8_t *s, size_t len);
 static void digest_sort(mask_digest_t *list, size_t n);
 
@@ -106,9 +106,9 @@ digest_of(mask_digesting_t *d, re_t re, int exact, mask_digest_t *out)
     uint32_t       limit = exact ? RE_INF : d->max_len + 1;
     uint32_t       key = (re << 1 | (uint32_t) exact) + 1;
     digest_memo_t *memo;
-    mask_digest_t sub = {0, 0}, tail = {0, 0};
-    re_view_t     v;
-    int           rc, i;
+    mask_digest_t  sub = {0, 0}, tail = {0, 0};
+    re_view_t      v;
+    int            rc, i;
 
     if (d->digests->cap) {
         memo = digest_slot(d->digests, key);

@@ -4,9 +4,9 @@
  *
  * A walk of 262,144 tokens takes a millisecond, so most is not walked:
  *
- *   - a state that characters of some groups do not leave (or only count)
- *     allows all tokens of these groups at once: the BASE.  What is left is a
- *     small trie, or the subtrees that have something else in them;
+ *   - a state that allows the characters of some groups in any order allows
+ *     all tokens of these groups at once: the BASE (mask_base.c).  What is
+ *     left is a small trie, or the subtrees that have something else in them;
  *   - a state that nearly all characters lead to the same other state (the
  *     start of a name that must not be one of some) is that state with
  *     corrections: both walk together, down where they differ (the REFERENCE);
@@ -21,81 +21,34 @@
 #define REF_SHARE 16
 #define REF_MOST  30000
 
-/* Groups worth a base; fewer tokens are walked as fast. */
-#define WORTH (MASK_G_HEX | MASK_G_LOW | MASK_G_UHEX | MASK_G_UP | MASK_G_CHAR)
+/* What a grammar keeps: then it begins anew. */
+#define ENTRIES_BYTES ((size_t) 32 << 20)
 
-typedef struct {
-    unsigned groups; /* 0: no base */
-    uint32_t chars;
-    int      rest; /* all others are in the small trie */
-} base_t;
-
-/* what{..max} rest tail, the first two perhaps in JSON's spelling */
-typedef struct {
-    int      quoted;
-    re_t     what, rest, tail;
-    uint32_t max;
-} counted_t;
-
-/* Characters beyond ASCII, by their first two bytes and how many follow. */
-static const struct {
-    uint8_t  lo, hi, lo2, hi2;
-    int      left;
-    unsigned group;
-} blocks[] = {
-    {0xc3, 0xdf, 0x80, 0xbf, 0, MASK_G_CHAR},
-    {0xe0, 0xe0, 0xa0, 0xbf, 1, MASK_G_CHAR},
-    {0xe1, 0xe1, 0x80, 0x99, 1, MASK_G_CHAR},
-    {0xe1, 0xe1, 0x9b, 0xbf, 1, MASK_G_CHAR},
-    {0xe2, 0xe2, 0x82, 0xbf, 1, MASK_G_CHAR},
-    {0xe3, 0xe3, 0x81, 0xbf, 1, MASK_G_CHAR},
-    {0xe4, 0xec, 0x80, 0xbf, 1, MASK_G_CHAR},
-    {0xed, 0xed, 0x80, 0x9f, 1, MASK_G_CHAR},
-    {0xee, 0xee, 0x80, 0xbf, 1, MASK_G_CHAR},
-    {0xef, 0xef, 0x80, 0xba, 1, MASK_G_CHAR},
-    {0xef, 0xef, 0xbc, 0xbf, 1, MASK_G_CHAR},
-    {0xf0, 0xf0, 0x90, 0xbf, 2, MASK_G_CHAR},
-    {0xf1, 0xf3, 0x80, 0xbf, 2, MASK_G_CHAR},
-    {0xf4, 0xf4, 0x80, 0x8f, 2, MASK_G_CHAR},
-    {0xc2, 0xc2, 0x80, 0xbf, 0, MASK_G_ODD},
-    {0xe1, 0xe1, 0x9a, 0x9a, 1, MASK_G_ODD},
-    {0xe2, 0xe2, 0x80, 0x81, 1, MASK_G_ODD},
-    {0xe3, 0xe3, 0x80, 0x80, 1, MASK_G_ODD},
-    {0xef, 0xef, 0xbb, 0xbb, 1, MASK_G_ODD},
-};
-
-static int  entry_make(mask_lexer_t *lexer, int32_t state, int level,
-                       mask_scratch_t *s, mask_entry_t *entry);
-static int  entry_to(mask_lexer_t *lexer, int32_t state, mask_entry_t *entry);
-static int  set_make(mask_lexer_t *lexer, int32_t state, int level,
-                     mask_scratch_t *s, mask_set_t **set);
-static int  set_ref(mask_lexer_t *lexer, int32_t state, mask_scratch_t *s,
-                    mask_set_t **set);
-static int  find_ref(mask_lexer_t *lexer, int32_t state, int32_t *ref);
-static int  ref_ends(mask_lexer_t *lexer, int32_t state, int32_t ref,
-                     const mask_set_t *set, mask_scratch_t *s);
-static int  walk(mask_lexer_t *lexer, const mask_trie_t *trie, uint32_t node,
-                 uint32_t end, int32_t state, const base_t *base,
-                 mask_scratch_t *s);
-static int  walk_both(mask_lexer_t *lexer, int32_t state, int32_t ref,
-                      mask_scratch_t *s);
-static int  take_ends(mask_scratch_t *s, const mask_trie_t *trie, uint32_t node,
-                      uint32_t depth, uint32_t top);
-static int  take_token(const mask_core_t *core, uint32_t token, uint32_t **list,
-                       uint32_t *n, uint32_t *cap);
-static int  find_base(mask_lexer_t *lexer, int32_t state, base_t *base);
-static int  base_counts(mask_lexer_t *lexer, int32_t state, int32_t to,
-                        uint32_t *max, re_t *tail);
-static int  same_count(const re_set_t *set, re_t a, re_t b, uint32_t *max,
-                       re_t *tail);
-static int  base_chars(mask_lexer_t *lexer, int32_t state, int32_t to,
-                       unsigned group);
-static int  all_lead(mask_lexer_t *lexer, int32_t state, unsigned lo,
-                     unsigned hi, int left, int32_t to);
-static int  counted(const re_set_t *set, re_t re, counted_t *c);
-static int  starts_with_quote(const re_set_t *set, re_t tail);
-static int  same_ends(const re_dfa_state_t *a, const re_dfa_state_t *b);
-static int  room_for_entry(mask_lexer_t *lexer, int32_t state);
+static int entry_make(mask_lexer_t *lexer, int32_t state, int level,
+                      mask_scratch_t *s, mask_entry_t *entry);
+static int entry_to(mask_lexer_t *lexer, int32_t state, mask_entry_t *entry);
+static int set_make(mask_lexer_t *lexer, int32_t state, int level,
+                    mask_scratch_t *s, mask_set_t **set);
+static int set_ref(mask_lexer_t *lexer, int32_t state, mask_scratch_t *s,
+                   mask_set_t **set);
+static int find_ref(mask_lexer_t *lexer, int32_t state, int32_t *ref);
+static int ref_ends(mask_lexer_t *lexer, int32_t state, int32_t ref,
+                    const mask_set_t *set, mask_scratch_t *s);
+static int walk(mask_lexer_t *lexer, const mask_trie_t *trie, uint32_t node,
+                uint32_t end, int32_t state, const mask_base_t *base,
+                mask_scratch_t *s);
+static int walk_both(mask_lexer_t *lexer, int32_t state, int32_t ref,
+                     mask_scratch_t *s);
+static inline void step_to(mask_step_t *step, const re_dfa_state_t *at,
+                           int32_t state, uint32_t node);
+static int         room_for_tokens(const mask_core_t *core, uint32_t nodes,
+                                   mask_scratch_t *s);
+static int take_ends(mask_scratch_t *s, const mask_trie_t *trie, uint32_t node,
+                     uint32_t depth, uint32_t top);
+static int take_token(const mask_core_t *core, uint32_t token, uint32_t **list,
+                      uint32_t *n, uint32_t *cap);
+static int same_ends(const re_dfa_state_t *a, const re_dfa_state_t *b);
+static int room_for_entry(mask_lexer_t *lexer, int32_t state);
 
 
 int
@@ -120,15 +73,33 @@ mask_lexer_init(mask_lexer_t *lexer, mask_core_t *core, gr_t *gr)
 void
 mask_lexer_free(mask_lexer_t *lexer)
 {
+    lexer->bytes = SIZE_MAX;
+    mask_lexer_trim(lexer);
+    free(lexer->entries);
+    free(lexer->seen);
+    mask_digests_free(lexer->digests);
+}
+
+
+void
+mask_lexer_trim(mask_lexer_t *lexer)
+{
     uint32_t i;
+
+    if (lexer->bytes <= ENTRIES_BYTES) {
+        return;
+    }
 
     for (i = 0; i < lexer->n_entries; i++) {
         mask_set_release(lexer->entries[i].set);
         free(lexer->entries[i].to);
     }
 
-    free(lexer->entries);
-    mask_digests_free(lexer->digests);
+    if (lexer->n_entries) {
+        memset(lexer->entries, 0, lexer->n_entries * sizeof(mask_entry_t));
+    }
+
+    lexer->bytes = lexer->n_entries * sizeof(mask_entry_t);
 }
 
 
@@ -153,6 +124,7 @@ entry_make(mask_lexer_t *lexer, int32_t state, int level, mask_scratch_t *s,
     mask_digest_t digest = {0, 0};
     mask_entry_t *own;
     mask_set_t   *set = NULL;
+    int           rc;
 
     LLM_TRY(room_for_entry(lexer, state));
     own = &lexer->entries[state];
@@ -197,10 +169,12 @@ entry_make(mask_lexer_t *lexer, int32_t state, int level, mask_scratch_t *s,
     own->set = set;
     lexer->bytes += set->bytes;
 
-    if (entry_to(lexer, state, own) != 0) {
+    rc = entry_to(lexer, state, own);
+
+    if (rc != 0) {
         own->set = NULL;
         mask_set_release(set);
-        return -ENOMEM;
+        return rc;
     }
 
     *entry = *own;
@@ -231,7 +205,7 @@ entry_to(mask_lexer_t *lexer, int32_t state, mask_entry_t *entry)
         n = set->cross[set->first[i]].end;
         bytes = mask_token_bytes(lexer->core, mask_trie_first(lexer->core, n),
                                  &len);
-        len = lexer->core->trie.depth[n];
+        len = lexer->core->trie.node[n].depth;
 
         for (k = 0, to = state; k < len && to > 0; k++) {
             to = re_dfa_next(lexer->dfa, to, bytes[k]);
@@ -257,21 +231,29 @@ set_make(mask_lexer_t *lexer, int32_t state, int level, mask_scratch_t *s,
 {
     const mask_trie_t *trie = &lexer->core->trie;
     mask_set_t        *parent = NULL;
-    base_t             base = {0, 0, 0};
+    mask_base_t        base = {0, 0, 0, 0}, other;
     uint32_t           n_groups;
     int                rc;
 
     *set = NULL;
 
     if (!(lexer->off & MASK_NO_BASE)) {
-        LLM_TRY(find_base(lexer, state, &base));
+        LLM_TRY(mask_base_find(lexer, state, &base));
     }
 
-    if (base.groups == 0 && level == 0 && !(lexer->off & MASK_NO_REF)) {
+    if (!base.whole && level == 0 && !(lexer->off & MASK_NO_REF)) {
         LLM_TRY(set_ref(lexer, state, s, set));
 
         if (*set) {
             return 0;
+        }
+    }
+
+    if (!base.whole && !(lexer->off & MASK_NO_BASE)) {
+        LLM_TRY(mask_base_search(lexer, state, &other));
+
+        if (mask_base_worth(&other) > mask_base_worth(&base)) {
+            base = other;
         }
     }
 
@@ -349,7 +331,7 @@ find_ref(mask_lexer_t *lexer, int32_t state, int32_t *ref)
     const mask_trie_t *trie = &lexer->core->trie;
     int32_t            to[sizeof(letters)], a, b;
     uint32_t           i, k, n, most, best, count;
-    base_t             base;
+    mask_base_t        base;
 
     for (i = 0, most = 0, best = 0; i < sizeof(letters) - 1; i++) {
         to[i] = re_dfa_next(lexer->dfa, state, (uint8_t) letters[i]);
@@ -370,7 +352,7 @@ find_ref(mask_lexer_t *lexer, int32_t state, int32_t *ref)
     }
 
     *ref = to[best];
-    LLM_TRY(find_base(lexer, *ref, &base));
+    LLM_TRY(mask_base_find(lexer, *ref, &base));
 
     if (base.groups == 0) {
         return 0;
@@ -378,14 +360,14 @@ find_ref(mask_lexer_t *lexer, int32_t state, int32_t *ref)
 
     /* What one allows and the other does not is gone through. */
 
-    for (i = 1, count = 0; i < trie->n; i += trie->size[i]) {
-        a = re_dfa_next(lexer->dfa, state, trie->byte[i]);
-        b = re_dfa_next(lexer->dfa, *ref, trie->byte[i]);
+    for (i = 1, count = 0; i < trie->n; i += trie->node[i].size) {
+        a = re_dfa_next(lexer->dfa, state, trie->node[i].byte);
+        b = re_dfa_next(lexer->dfa, *ref, trie->node[i].byte);
         LLM_TRY(a);
         LLM_TRY(b);
 
         if (a != b && (a == RE_DFA_DEAD || b == RE_DFA_DEAD)) {
-            count += trie->size[i];
+            count += trie->node[i].size;
         }
     }
 
@@ -407,7 +389,7 @@ ref_ends(mask_lexer_t *lexer, int32_t state, int32_t ref, const mask_set_t *set,
         if (set->cross[i].end != last) {
             last = set->cross[i].end;
             bytes = mask_token_bytes(core, mask_trie_first(core, last), &len);
-            len = core->trie.depth[last];
+            len = core->trie.node[last].depth;
 
             for (k = 0, a = state, b = ref; k < len && a != b; k++) {
                 a = re_dfa_next(lexer->dfa, a, bytes[k]);
@@ -447,8 +429,8 @@ mask_lexer_walk(mask_lexer_t *lexer, int32_t state, const uint32_t *forest,
     uint32_t           i;
 
     for (i = 0; i < n; i++) {
-        LLM_TRY(walk(lexer, trie, forest[i], forest[i] + trie->size[forest[i]],
-                     state, NULL, s));
+        LLM_TRY(walk(lexer, trie, forest[i],
+                     forest[i] + trie->node[forest[i]].size, state, NULL, s));
     }
 
     return 0;
@@ -461,64 +443,89 @@ mask_lexer_walk(mask_lexer_t *lexer, int32_t state, const uint32_t *forest,
  */
 static int
 walk(mask_lexer_t *lexer, const mask_trie_t *trie, uint32_t node, uint32_t end,
-     int32_t state, const base_t *base, mask_scratch_t *s)
+     int32_t state, const mask_base_t *base, mask_scratch_t *s)
 {
-    const re_dfa_state_t *const *table = re_dfa_table(lexer->dfa);
-    const re_dfa_state_t        *at;
-    unsigned                     beyond = base ? ~base->groups & 0xffff : 0;
-    uint32_t                     i, depth, top = trie->depth[node] - 1u;
-    uint32_t                     chars = base ? base->chars : 0;
-    int32_t                      to;
+    const mask_node_t    *n = trie->node + node, *last = trie->node + end;
+    const re_dfa_state_t *at;
+    unsigned              beyond = base ? ~base->groups & 0xffff : 0x10000;
+    uint32_t              top = n->depth - 1u, chars = base ? base->chars : 0;
+    mask_step_t          *step;
+    int32_t               to;
 
-    s->at[top] = table[state];
-    s->at_id[top] = state;
-    s->ends_above[top] = 0;
+    LLM_TRY(room_for_tokens(lexer->core, end - node, s));
+    step_to(&s->path[top], re_dfa_get(lexer->dfa, state), state, 0);
+    s->path[top].above = 0;
 
-    for (i = node; i < end;) {
-        if (base && !(trie->groups[i] & beyond) && trie->chars[i] <= chars) {
-            i += trie->size[i];
+    for (; n < last; n++) {
+        if (!(n->groups & beyond) && n->chars <= chars) {
+            n += n->size - 1;
             continue;
         }
 
-        depth = trie->depth[i];
-        at = s->at[depth - 1];
-        to = at->next[at->map[trie->byte[i]]];
+        step = &s->path[n->depth];
+        to = step[-1].next[step[-1].map[n->byte]];
         lexer->n_nodes++;
 
-        if (to < 0) {
-            to = re_dfa_make(lexer->dfa, s->at_id[depth - 1], trie->byte[i]);
+        if (to <= RE_DFA_DEAD) {
+            to = re_dfa_next(lexer->dfa, step[-1].state, n->byte);
             LLM_TRY(to);
-            table = re_dfa_table(lexer->dfa);
-        }
 
-        if (to == RE_DFA_DEAD) {
-            if (s->ends_above[depth - 1]) {
-                LLM_TRY(take_ends(s, trie, i, depth, top));
+            if (to == RE_DFA_DEAD) {
+                if (step[-1].above) {
+                    LLM_TRY(take_ends(s, trie, (uint32_t) (n - trie->node),
+                                      n->depth, top));
+                }
+
+                n += n->size - 1;
+                continue;
             }
-
-            i += trie->size[i];
-            continue;
         }
 
-        if (trie->token[i] != MASK_NONE) {
-            LLM_TRY(take_token(lexer->core, trie->token[i], &s->tokens,
-                               &s->n_tokens, &s->cap_tokens));
+        if (!(n->token & MASK_SAME)) {
+            s->tokens[s->n_tokens++] = n->token;
+        } else if (n->token != MASK_NONE) {
+            LLM_TRY(take_token(lexer->core, n->token, &s->tokens, &s->n_tokens,
+                               &s->cap_tokens));
         }
 
-        if (trie->size[i] > 1) {
-            s->at[depth] = table[to];
-            s->at_id[depth] = to;
-            s->path[depth] = i;
-            s->told[depth] = MASK_NONE;
-            s->is_end[depth] = table[to]->n_accepts > 0;
-            s->ends_above[depth] =
-                s->ends_above[depth - 1] + s->is_end[depth];
+        if (n->size > 1) {
+            at = re_dfa_get(lexer->dfa, to);
+            step_to(step, at, to, (uint32_t) (n - trie->node));
+            step->is_end = at->n_accepts > 0;
+            step->above = (uint16_t) (step[-1].above + step->is_end);
         }
-
-        i++;
     }
 
     return 0;
+}
+
+
+static inline void
+step_to(mask_step_t *step, const re_dfa_state_t *at, int32_t state,
+        uint32_t node)
+{
+    step->map = at->map;
+    step->next = at->next;
+    step->state = state;
+    step->node = node;
+    step->told = MASK_NONE;
+}
+
+
+static int
+room_for_tokens(const mask_core_t *core, uint32_t nodes, mask_scratch_t *s)
+{
+    uint64_t most = (uint64_t) nodes + core->n_same;
+
+    most = s->n_tokens + (most < core->n_tokens ? most : core->n_tokens);
+
+    if (most < s->cap_tokens) {
+        return 0;
+    }
+
+    return most < UINT32_MAX / 4 ? mask_grow(&s->tokens, &s->cap_tokens,
+                                             (uint32_t) most, sizeof(uint32_t))
+                                 : -ENOMEM;
 }
 
 
@@ -530,34 +537,37 @@ static int
 take_ends(mask_scratch_t *s, const mask_trie_t *trie, uint32_t node,
           uint32_t depth, uint32_t top)
 {
-    uint32_t a, child, end;
+    mask_step_t *step;
+    uint32_t     a, child, end;
 
     for (a = depth - 1; a > top; a--) {
-        if (!s->is_end[a]) {
+        step = &s->path[a];
+
+        if (!step->is_end) {
             continue;
         }
 
-        child = a + 1 == depth ? node : s->path[a + 1];
+        child = a + 1 == depth ? node : step[1].node;
 
-        if (s->told[a] == child) {
+        if (step->told == child) {
             break;
         }
 
-        s->told[a] = child;
+        step->told = child;
 
         if (s->n_ends == s->cap_ends) {
             LLM_TRY(mask_grow(&s->ends, &s->cap_ends, s->n_ends,
                               sizeof(mask_end_t)));
         }
 
-        end = s->path[a];
+        end = step->node;
 
         if (trie->full) {
             child = trie->full[child];
             end = trie->full[end];
         }
 
-        s->ends[s->n_ends++] = (mask_end_t){child, s->at_id[a], end, top, 0};
+        s->ends[s->n_ends++] = (mask_end_t){child, step->state, end, top, 0};
     }
 
     return 0;
@@ -595,20 +605,21 @@ take_token(const mask_core_t *core, uint32_t token, uint32_t **list,
 static int
 walk_both(mask_lexer_t *lexer, int32_t state, int32_t ref, mask_scratch_t *s)
 {
-    const mask_trie_t           *trie = &lexer->core->trie;
-    const re_dfa_state_t *const *table;
-    uint32_t                     i, depth, count = 0;
-    int32_t                      a, b;
+    const mask_trie_t *trie = &lexer->core->trie;
+    const mask_node_t *n = trie->node + 1, *last = trie->node + trie->n;
+    mask_step_t       *step;
+    uint32_t           count = 0;
+    int32_t            a, b;
 
-    s->at_id[0] = state;
-    s->ref_id[0] = ref;
-    s->ends_above[0] = 0;
+    s->path[0].state = state;
+    s->path[0].ref = ref;
+    s->path[0].above = 0;
 
-    for (i = 1; i < trie->n;) {
-        depth = trie->depth[i];
-        a = re_dfa_next(lexer->dfa, s->at_id[depth - 1], trie->byte[i]);
+    for (; n < last; n++) {
+        step = &s->path[n->depth];
+        a = re_dfa_next(lexer->dfa, step[-1].state, n->byte);
         LLM_TRY(a);
-        b = re_dfa_next(lexer->dfa, s->ref_id[depth - 1], trie->byte[i]);
+        b = re_dfa_next(lexer->dfa, step[-1].ref, n->byte);
         LLM_TRY(b);
         lexer->n_nodes++;
 
@@ -616,45 +627,31 @@ walk_both(mask_lexer_t *lexer, int32_t state, int32_t ref, mask_scratch_t *s)
             return 0;
         }
 
-        if (a == b && !s->ends_above[depth - 1]) {
-            i += trie->size[i];
+        if (a == RE_DFA_DEAD && step[-1].above) {
+            LLM_TRY(
+                take_ends(s, trie, (uint32_t) (n - trie->node), n->depth, 0));
+        }
+
+        if (a == b && (a == RE_DFA_DEAD || !step[-1].above)) {
+            n += n->size - 1;
             continue;
         }
 
-        if (a == RE_DFA_DEAD && s->ends_above[depth - 1]) {
-            LLM_TRY(take_ends(s, trie, i, depth, 0));
+        if (n->token != MASK_NONE && b == RE_DFA_DEAD) {
+            LLM_TRY(take_token(lexer->core, n->token, &s->tokens, &s->n_tokens,
+                               &s->cap_tokens));
+        } else if (n->token != MASK_NONE && a == RE_DFA_DEAD) {
+            LLM_TRY(take_token(lexer->core, n->token, &s->dels, &s->n_dels,
+                               &s->cap_dels));
         }
 
-        if (a == RE_DFA_DEAD && b == RE_DFA_DEAD) {
-            i += trie->size[i];
-            continue;
-        }
+        /* Where both are the same, the reference's ends hold. */
 
-        if (trie->token[i] != MASK_NONE) {
-            if (a != RE_DFA_DEAD && b == RE_DFA_DEAD) {
-                LLM_TRY(take_token(lexer->core, trie->token[i], &s->tokens,
-                                   &s->n_tokens, &s->cap_tokens));
-            } else if (a == RE_DFA_DEAD) {
-                LLM_TRY(take_token(lexer->core, trie->token[i], &s->dels,
-                                   &s->n_dels, &s->cap_dels));
-            }
-        }
-
-        if (trie->size[i] > 1) {
-            table = re_dfa_table(lexer->dfa);
-            s->at_id[depth] = a;
-            s->ref_id[depth] = b;
-            s->path[depth] = i;
-            s->told[depth] = MASK_NONE;
-
-            /* Where both are the same, the reference's ends hold. */
-
-            s->is_end[depth] = a != b && table[a]->n_accepts > 0;
-            s->ends_above[depth] =
-                s->ends_above[depth - 1] + s->is_end[depth];
-        }
-
-        i++;
+        step_to(step, re_dfa_get(lexer->dfa, a), a,
+                (uint32_t) (n - trie->node));
+        step->ref = b;
+        step->is_end = a != b && re_dfa_get(lexer->dfa, a)->n_accepts > 0;
+        step->above = (uint16_t) (step[-1].above + step->is_end);
     }
 
     return 1;
@@ -717,269 +714,6 @@ same_ends(const re_dfa_state_t *a, const re_dfa_state_t *b)
 }
 
 
-/*
- * Groups whose every character leads from the state back to it, or to one
- * that differs in a count of characters only.
- */
-static int
-find_base(mask_lexer_t *lexer, int32_t state, base_t *base)
-{
-    static const char samples[] = "eE5 ";
-    unsigned          groups, bit;
-    uint32_t          max = RE_INF;
-    int32_t           to, next;
-    re_t              tail = RE_NONE;
-    size_t            i;
-    uint8_t           b;
-    unsigned          of[128];
-    uint32_t          used;
-    int               rc;
-
-    *base = (base_t){0, 0, 0};
-
-    for (i = 0, to = RE_DFA_DEAD; samples[i]; i++) {
-        to = re_dfa_next(lexer->dfa, state, (uint8_t) samples[i]);
-        LLM_TRY(to);
-
-        if (to == state) {
-            break;
-        }
-
-        if (to != RE_DFA_DEAD && base_counts(lexer, state, to, &max, &tail)) {
-            break;
-        }
-    }
-
-    if (samples[i] == '\0') {
-        return 0;
-    }
-
-    groups = 0xffff & ~(unsigned) MASK_G_PART;
-
-    for (b = 0; b < 128; b++) {
-        of[b] = mask_group_of(&b, 1, &used);
-
-        if (!(groups & of[b])) {
-            continue;
-        }
-
-        next = re_dfa_next(lexer->dfa, state, b);
-        LLM_TRY(next);
-
-        if (next != to) {
-            groups &= ~of[b];
-        }
-    }
-
-    for (bit = MASK_G_CHAR; bit <= MASK_G_ODD; bit <<= 1) {
-        rc = base_chars(lexer, state, to, bit);
-        LLM_TRY(rc);
-
-        if (rc == 0) {
-            groups &= ~bit;
-        }
-    }
-
-    if (!(groups & WORTH)) {
-        return 0;
-    }
-
-    base->groups = groups;
-    base->chars = max >= lexer->core->max_len ? MASK_CHARS
-                  : max < MASK_CHARS          ? max
-                                              : MASK_CHARS - 1;
-    base->rest = (groups & MASK_G_PLAIN) == MASK_G_PLAIN
-                 && (base->chars == MASK_CHARS
-                     || (max < MASK_CHARS && starts_with_quote(lexer->re, tail)
-                         && re_dfa_get(lexer->dfa, state)->n == 1));
-
-    return 0;
-}
-
-
-/* 1: `to` is the state with one character less to come. */
-static int
-base_counts(mask_lexer_t *lexer, int32_t state, int32_t to, uint32_t *max,
-            re_t *tail)
-{
-    const re_dfa_state_t *a = re_dfa_get(lexer->dfa, state);
-    const re_dfa_state_t *b = re_dfa_get(lexer->dfa, to);
-    uint32_t              i, k;
-
-    for (i = 0, k = 0; i < a->n; i++) {
-        while (k < b->n && b->items[k].tag < a->items[i].tag) {
-            k++;
-        }
-
-        if (k < b->n && b->items[k].tag == a->items[i].tag
-            && same_count(lexer->re, a->items[i].re, b->items[k].re, max,
-                          tail)) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-static int
-same_count(const re_set_t *set, re_t a, re_t b, uint32_t *max, re_t *tail)
-{
-    counted_t x, y;
-    re_view_t v;
-
-    if (!counted(set, a, &x)) {
-        return 0;
-    }
-
-    *max = x.max;
-    *tail = x.rest == RE_EMPTY ? x.tail : RE_NONE;
-
-    /* One less, which may be one (the thing itself) or none. */
-
-    if (counted(set, b, &y) && y.quoted == x.quoted && y.what == x.what
-        && y.rest == x.rest && y.tail == x.tail
-        && y.max == (x.max == RE_INF ? RE_INF : x.max - 1)) {
-        return 1;
-    }
-
-    if (x.max == 1) {
-        return x.rest == RE_EMPTY && b == x.tail;
-    }
-
-    if (x.max != 2 || x.rest != RE_EMPTY) {
-        return 0;
-    }
-
-    re_view(set, b, &v);
-
-    if (x.tail != RE_EMPTY) {
-        if (v.kind != RE_KIND_CONCAT || v.b != x.tail) {
-            return 0;
-        }
-
-        b = v.a;
-        re_view(set, b, &v);
-    }
-
-    return x.quoted ? v.kind == RE_KIND_QUOTED && v.min == 0 && v.a == x.what
-                    : b == x.what;
-}
-
-
-static int
-counted(const re_set_t *set, re_t re, counted_t *c)
-{
-    re_view_t v;
-
-    *c = (counted_t){0, RE_NONE, RE_EMPTY, RE_EMPTY, 0};
-    re_view(set, re, &v);
-
-    if (v.kind == RE_KIND_CONCAT) {
-        c->tail = v.b;
-        re = v.a;
-        re_view(set, re, &v);
-    }
-
-    if (v.kind == RE_KIND_QUOTED && v.min == 0) {
-        c->quoted = 1;
-        re_view(set, v.a, &v);
-
-        if (v.kind == RE_KIND_CONCAT) {
-            c->rest = v.b;
-            re_view(set, v.a, &v);
-        }
-    }
-
-    c->what = v.a;
-    c->max = v.max;
-
-    return v.kind == RE_KIND_REPEAT;
-}
-
-
-/* 1: every character of the group leads from state to `to`. */
-static int
-base_chars(mask_lexer_t *lexer, int32_t state, int32_t to, unsigned group)
-{
-    size_t   i;
-    unsigned lead;
-    int32_t  next, last;
-    int      rc;
-
-    for (i = 0; i < llm_countof(blocks); i++) {
-        if (blocks[i].group != group) {
-            continue;
-        }
-
-        for (lead = blocks[i].lo, last = RE_DFA_DEAD; lead <= blocks[i].hi;
-             lead++) {
-            next = re_dfa_next(lexer->dfa, state, (uint8_t) lead);
-            LLM_TRY(next);
-
-            if (next == RE_DFA_DEAD) {
-                return 0;
-            }
-
-            if (next == last) {
-                continue;
-            }
-
-            rc = all_lead(lexer, next, blocks[i].lo2, blocks[i].hi2,
-                          blocks[i].left, to);
-            if (rc <= 0) {
-                return rc;
-            }
-
-            last = next;
-        }
-    }
-
-    return 1;
-}
-
-
-static int
-all_lead(mask_lexer_t *lexer, int32_t state, unsigned lo, unsigned hi, int left,
-         int32_t to)
-{
-    int32_t  next, last = RE_DFA_DEAD;
-    unsigned b;
-    int      rc;
-
-    for (b = lo; b <= hi; b++) {
-        next = re_dfa_next(lexer->dfa, state, (uint8_t) b);
-        LLM_TRY(next);
-
-        if (next == RE_DFA_DEAD || (left == 0 && next != to)) {
-            return 0;
-        }
-
-        if (left > 0 && next != last) {
-            rc = all_lead(lexer, next, 0x80, 0xbf, left - 1, to);
-            if (rc <= 0) {
-                return rc;
-            }
-
-            last = next;
-        }
-    }
-
-    return 1;
-}
-
-
-static int
-starts_with_quote(const re_set_t *set, re_t tail)
-{
-    re_view_t v;
-
-    re_view(set, tail, &v);
-
-    return v.kind == RE_KIND_RUN && v.bytes[0] == '"';
-}
-
-
 static int
 room_for_entry(mask_lexer_t *lexer, int32_t state)
 {
@@ -1001,6 +735,35 @@ room_for_entry(mask_lexer_t *lexer, int32_t state)
     memset(lexer->entries + cap, 0, (want - cap) * sizeof(mask_entry_t));
     lexer->bytes += (want - cap) * sizeof(mask_entry_t);
     lexer->n_entries = want;
+
+    return 0;
+}
+
+
+int
+mask_lexer_stamp(mask_lexer_t *lexer)
+{
+    if (++lexer->stamp == 0) {
+        memset(lexer->seen, 0, lexer->cap_seen * sizeof(uint32_t));
+        lexer->stamp = 1;
+    }
+
+    return 0;
+}
+
+
+int
+mask_lexer_seen(mask_lexer_t *lexer, int32_t state)
+{
+    uint32_t cap = lexer->cap_seen;
+
+    if ((uint32_t) state < cap) {
+        return 0;
+    }
+
+    LLM_TRY(mask_grow(&lexer->seen, &lexer->cap_seen, (uint32_t) state,
+                      sizeof(uint32_t)));
+    memset(lexer->seen + cap, 0, (lexer->cap_seen - cap) * sizeof(uint32_t));
 
     return 0;
 }

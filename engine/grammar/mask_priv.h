@@ -1,8 +1,8 @@
 /*
  * Token masks: what grammar*.c, vocab_*.c and mask_*.c share.
  *
- *     TRIE     the tokens' bytes, depth first, as arrays: node, its subtree,
- *              what comes after.  Control tokens lie under the byte 0xff.
+ *     TRIE     the tokens' bytes, depth first: a node, its subtree, what comes
+ *              after.  Control tokens lie under the byte 0xff.
  *     GROUPS   each token has a set of groups of characters (small letters,
  *              digits, ..., bytes that are no whole character) and a length
  *              in characters; the tokens of some groups up to a length are a
@@ -46,8 +46,8 @@ enum {
     MASK_G_SLASH = 1 << 8, /* / : */
     MASK_G_ANGLE = 1 << 9, /* < */
     MASK_G_PUNCT = 1 << 10,
-    MASK_G_CHAR = 1 << 11, /* beyond ASCII */
-    MASK_G_ODD = 1 << 12,  /* blocks beyond ASCII with blanks in them */
+    MASK_G_CHAR = 1 << 11,  /* beyond ASCII */
+    MASK_G_ODD = 1 << 12,   /* blocks beyond ASCII with blanks in them */
     MASK_G_QUOTE = 1 << 13, /* " \ */
     MASK_G_CTRL = 1 << 14,
     MASK_G_PART = 1 << 15, /* no whole characters */
@@ -62,14 +62,18 @@ enum {
 #define MASK_CHARS 40
 
 typedef struct {
-    uint32_t  n;
-    uint8_t  *byte;   /* n of each; node 0 is the root */
-    uint8_t  *chars;  /* most characters of a token here or below */
-    uint16_t *depth;  /* bytes from the root */
-    uint16_t *groups; /* of all tokens here and below */
-    uint32_t *size;   /* nodes of the subtree, this one too */
-    uint32_t *token;  /* ends here: MASK_NONE, or the first of several */
-    uint32_t *full;   /* the node in the trie of all tokens; NULL: the same */
+    uint32_t size;   /* nodes of the subtree, this one too */
+    uint32_t token;  /* ends here: MASK_NONE, or the first of several */
+    uint16_t groups; /* of all tokens here and below */
+    uint16_t depth;  /* bytes from the root */
+    uint8_t  byte;
+    uint8_t  chars; /* most characters of a token here or below */
+} mask_node_t;
+
+typedef struct {
+    uint32_t     n;
+    mask_node_t *node; /* n, the first is the root */
+    uint32_t    *full; /* the node in the trie of all tokens; NULL: the same */
 } mask_trie_t;
 
 typedef struct mask_core_s mask_core_t;
@@ -123,6 +127,17 @@ typedef struct {
     int32_t    *to; /* of each group: a state that ends its lexemes */
 } mask_entry_t;
 
+/* A node of a walk's path, and the lexer's state there. */
+typedef struct {
+    const uint8_t *map; /* the state's */
+    const int32_t *next;
+    int32_t        state, ref; /* ref: in walks of two */
+    uint32_t       node;
+    uint32_t       told;  /* the child that is an end's already */
+    uint16_t       above; /* how many ends on the path, this one too */
+    uint8_t        is_end;
+} mask_step_t;
+
 /* Growing memory of one call. */
 typedef struct mask_scratch_s mask_scratch_t;
 
@@ -144,14 +159,7 @@ struct mask_scratch_s {
     int32_t  *states;
     uint32_t  n_states, cap_states;
 
-    /* The path of a walk, by depth. */
-    const re_dfa_state_t *at[MASK_MAX_TOKEN + 2];
-    int32_t               at_id[MASK_MAX_TOKEN + 2];
-    int32_t               ref_id[MASK_MAX_TOKEN + 2];
-    uint32_t              path[MASK_MAX_TOKEN + 2];
-    uint32_t              told[MASK_MAX_TOKEN + 2];
-    uint16_t              ends_above[MASK_MAX_TOKEN + 2];
-    uint8_t               is_end[MASK_MAX_TOKEN + 2];
+    mask_step_t path[MASK_MAX_TOKEN + 2]; /* of a walk, by depth */
 
     uint32_t *bits; /* words of a mask */
 };
@@ -161,6 +169,7 @@ struct mask_core_s {
     atomic_uint refs;
 
     uint32_t n_tokens, words, max_len;
+    uint16_t group[128]; /* of each character of ASCII */
     uint8_t *kinds;
     uint8_t *eog; /* 1: ends the output */
     int32_t *eog_list;
@@ -174,8 +183,8 @@ struct mask_core_s {
     uint32_t *same; /* pairs (token, next index or MASK_NONE), see token_bit */
     uint32_t  n_same;
 
-    uint32_t *has[MASK_GROUPS];      /* tokens with a character of the group */
-    uint32_t *upto[MASK_CHARS + 1];  /* of at most so many characters */
+    uint32_t   *has[MASK_GROUPS];     /* tokens with a character of the group */
+    uint32_t   *upto[MASK_CHARS + 1]; /* of at most so many characters */
     mask_set_t *plain;
 
     int (*tokenize)(void *data, const char *text, size_t len, int32_t *tokens,
@@ -303,6 +312,8 @@ typedef struct {
 
     mask_entry_t *entries; /* by state of the lexer */
     uint32_t      n_entries;
+    uint32_t     *seen; /* by state: by which search */
+    uint32_t      cap_seen, stamp;
     size_t        bytes;
 
     /* What was done: for tests and benchmarks. */
@@ -311,6 +322,9 @@ typedef struct {
 
 int  mask_lexer_init(mask_lexer_t *lexer, mask_core_t *core, gr_t *gr);
 void mask_lexer_free(mask_lexer_t *lexer);
+
+/* Lets the entries go if they have become too many. */
+void mask_lexer_trim(mask_lexer_t *lexer);
 
 /* The entry of a state, which holds until the next call; 0 or -errno. */
 int mask_lexer_entry(mask_lexer_t *lexer, int32_t state, mask_scratch_t *s,
@@ -326,6 +340,25 @@ int mask_lexer_walk(mask_lexer_t *lexer, int32_t state, const uint32_t *forest,
 /* Numbers the groups of s->ends from `from` on. */
 int mask_lexer_group(mask_lexer_t *lexer, mask_scratch_t *s, uint32_t from,
                      uint32_t *n_groups);
+
+/* A new search; room for a state's mark.  0 or -ENOMEM. */
+int mask_lexer_stamp(mask_lexer_t *lexer);
+int mask_lexer_seen(mask_lexer_t *lexer, int32_t state);
+
+/* mask_base.c */
+typedef struct {
+    unsigned groups; /* 0: no base */
+    uint32_t chars;
+    int      rest;  /* all others are in the small trie */
+    int      whole; /* nothing better is to be found */
+} mask_base_t;
+
+/* Cheap, and by a search: what a state allows.  0 or -errno. */
+int mask_base_find(mask_lexer_t *lexer, int32_t state, mask_base_t *base);
+int mask_base_search(mask_lexer_t *lexer, int32_t state, mask_base_t *base);
+
+/* To compare two. */
+uint32_t mask_base_worth(const mask_base_t *base);
 
 /* mask_cross.c */
 

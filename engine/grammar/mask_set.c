@@ -10,7 +10,7 @@
 #define SHARED_BYTES (64u << 20)
 #define SHARED_LISTS 4096
 
-#define SORT_MOST    4096
+#define SORT_MOST 4096
 
 /* More tokens than this are rather kept as a mask. */
 #define LONG_LIST(core) ((core)->words / 4)
@@ -30,20 +30,18 @@ struct mask_shared_s {
     size_t        bytes;
 };
 
-static mask_set_t *base_new(mask_core_t *core, unsigned groups,
-                            uint32_t chars);
-static int         set_lists(mask_core_t *core, mask_set_t *set,
-                             mask_scratch_t *s);
-static void        set_cross(mask_set_t *set, const mask_scratch_t *s,
-                             uint32_t n_groups);
-static int         set_runs(const mask_core_t *core, mask_set_t *set);
-static int         by_end(const void *a, const void *b);
-static void        copy_words(uint32_t *to, const uint32_t *from, uint32_t n);
-static void        put_on(const mask_core_t *core, const mask_set_t *set,
-                          uint32_t *bits);
-static void        share_unlink(struct mask_shared_s *shared, mask_share_t *e);
-static void        share_first(struct mask_shared_s *shared, mask_share_t *e);
-static void        share_drop(struct mask_shared_s *shared, mask_share_t *e);
+static mask_set_t *base_new(mask_core_t *core, unsigned groups, uint32_t chars);
+static int  set_lists(mask_core_t *core, mask_set_t *set, mask_scratch_t *s);
+static void set_cross(mask_set_t *set, const mask_scratch_t *s,
+                      uint32_t n_groups);
+static int  set_runs(const mask_core_t *core, mask_set_t *set);
+static int  by_end(const void *a, const void *b);
+static void copy_words(uint32_t *to, const uint32_t *from, uint32_t n);
+static void put_on(const mask_core_t *core, const mask_set_t *set,
+                   uint32_t *bits);
+static void share_unlink(struct mask_shared_s *shared, mask_share_t *e);
+static void share_first(struct mask_shared_s *shared, mask_share_t *e);
+static void share_drop(struct mask_shared_s *shared, mask_share_t *e);
 
 
 mask_set_t *
@@ -259,8 +257,8 @@ set_cross(mask_set_t *set, const mask_scratch_t *s, uint32_t n_groups)
 static int
 set_runs(const mask_core_t *core, mask_set_t *set)
 {
-    const uint8_t *byte = core->trie.byte;
-    uint32_t       count[256], g, i, b, n = 0, sum;
+    const mask_node_t *node = core->trie.node;
+    uint32_t           count[256], g, i, b, n = 0, sum;
 
     set->nodes = malloc(((size_t) set->n_cross + 1) * sizeof(uint32_t));
     set->first_run = malloc(((size_t) set->n_groups + 1) * sizeof(uint32_t));
@@ -277,7 +275,7 @@ set_runs(const mask_core_t *core, mask_set_t *set)
         set->first_run[g] = n;
 
         for (i = set->first[g]; i < set->first[g + 1]; i++) {
-            count[byte[set->cross[i].child]]++;
+            count[node[set->cross[i].child].byte]++;
         }
 
         for (b = 0, sum = set->first[g]; b < 256; b++) {
@@ -289,7 +287,7 @@ set_runs(const mask_core_t *core, mask_set_t *set)
         }
 
         for (i = set->first[g]; i < set->first[g + 1]; i++) {
-            set->nodes[count[byte[set->cross[i].child]]++] =
+            set->nodes[count[node[set->cross[i].child].byte]++] =
                 set->cross[i].child;
         }
     }
@@ -538,8 +536,7 @@ mask_shared_find(mask_core_t *core, const mask_digest_t *digest)
 
 
 void
-mask_shared_add(mask_core_t *core, const mask_digest_t *digest,
-                mask_set_t *set)
+mask_shared_add(mask_core_t *core, const mask_digest_t *digest, mask_set_t *set)
 {
     struct mask_shared_s *shared;
     mask_share_t         *e = calloc(1, sizeof(mask_share_t));

@@ -645,10 +645,16 @@ re_t
 re_byte_range(re_set_t *set, uint8_t lo, uint8_t hi)
 {
     uint64_t bits[4] = {0};
-    unsigned c;
+    unsigned i, from, to;
 
-    for (c = lo; c <= hi; c++) {
-        re_bit_set(bits, c);
+    if (lo > hi) {
+        return RE_NONE;
+    }
+
+    for (i = lo / 64; i <= hi / 64u; i++) {
+        from = i == lo / 64u ? lo % 64 : 0;
+        to = i == hi / 64u ? hi % 64 : 63;
+        bits[i] = UINT64_MAX << from & UINT64_MAX >> (63 - to);
     }
 
     return re_class(set, bits);
@@ -908,64 +914,6 @@ re_t
 re_minus(re_set_t *set, re_t a, re_t b)
 {
     return re_and(set, a, re_not(set, b));
-}
-
-
-re_t
-re_repeat(re_set_t *set, re_t a, uint32_t min, uint32_t max)
-{
-    re_node_t n = {.kind = RE_KIND_REPEAT};
-    re_node_t x;
-
-    if (set->rc != 0 || min > max) {
-        return RE_NONE;
-    }
-
-    if (max == 0 || a == RE_EMPTY) {
-        return RE_EMPTY;
-    }
-
-    if (re_is_void(set, a)) {
-        return min == 0 ? RE_EMPTY : RE_NONE;
-    }
-
-    if (min == 1 && max == 1) {
-        return a;
-    }
-
-    if (a == RE_ALL || a == RE_TEXT) {
-        return a;
-    }
-
-    x = set->nodes[a];
-
-    if (x.flags & RE_F_NULLABLE) {
-        min = 0;
-    }
-
-    /* (x*){..}, (x+){..} and (x?){..} are repeats of x. */
-
-    if (x.kind == RE_KIND_REPEAT && x.b <= 1 && x.c == RE_INF) {
-        min = x.b ? min : 0;
-        max = RE_INF;
-        a = x.a;
-
-    } else if (x.kind == RE_KIND_REPEAT && x.b == 0 && x.c == 1) {
-        a = x.a;
-    }
-
-    n.a = a;
-    n.b = min;
-    n.c = max;
-
-    return re_intern(set, &n, NULL, 0);
-}
-
-
-re_t
-re_length(re_set_t *set, uint32_t min, uint32_t max)
-{
-    return re_repeat(set, RE_CHAR, min, max);
 }
 
 

@@ -216,7 +216,8 @@ void re_print(const re_set_t *set, re_t a, buf_t *out);
  * are not, as such sets are not regular: 1500 is, 1.5e3 is not.
  * Integers: digits, with RE_NUMBER_FRACTION also ".0...", with
  * RE_NUMBER_EXPONENT (where no bound but zero) also an exponent that cannot
- * make it less than whole (2e3, 2.0E+3; never 20e-1).  "-0" spells 0.
+ * make it less than whole (2e3, 2.0E+3; never 20e-1).  "-0" spells 0.  An
+ * exponent has up to two digits, or three below 300: what programs can read.
  */
 enum {
     RE_NUMBER_INTEGER = 1,  /* whole values only */

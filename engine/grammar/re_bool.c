@@ -1,13 +1,13 @@
 /*
- * Regular expressions: unions and intersections in a normal form.  The
- * owner of the set is the only thread here; scratch is the set's stack, of
- * which each function uses what is above its own base.
+ * Regular expressions: unions in a normal form, and what intersections
+ * (re_and.c) share with them.  The owner of the set is the only thread here;
+ * scratch is the set's stack, of which each function uses what is above its
+ * own base.
  *
  * A UNION is flat, sorted by handle and without repetition; at most one
  * class; runs are factored into a trie, so that no two begin with the same
  * byte; what begins with one byte or one class and goes on alike is one
- * member ([ab]x for ax and bx).  An INTERSECTION is flat and sorted; its
- * complements are one, its classes and its counts of characters too.
+ * member ([ab]x for ax and bx).
  */
 
 #include <errno.h>
@@ -27,12 +27,6 @@ typedef struct {
     re_t     re;
 } re_head_t;
 
-static re_t or_list(re_set_t *set, uint32_t base);
-static void gather(re_set_t *set, re_t a, int kind);
-static void sort_unique(re_set_t *set, uint32_t base);
-static int  has(const re_set_t *set, uint32_t base, re_t a);
-static int  has_opposites(const re_set_t *set, uint32_t base);
-static void drop(re_set_t *set, uint32_t base, re_t a);
 static void or_empty(re_set_t *set, uint32_t base);
 static void or_texts(re_set_t *set, uint32_t base);
 static void or_words(re_set_t *set, uint32_t base);
@@ -41,19 +35,9 @@ static int  word_cmp(const void *a, const void *b, void *blob);
 static void or_heads(re_set_t *set, uint32_t base);
 static int  head_of(const re_set_t *set, re_t a, re_head_t *head);
 static int  head_cmp(const void *a, const void *b);
-static void merge_quoted(re_set_t *set, uint32_t base, int kind);
 static void or_flatten(re_set_t *set, uint32_t base);
 static re_t and_each(re_set_t *set, uint32_t base);
 static int  is_quoted(const re_set_t *set, re_t a, re_t *arg, re_t *tail);
-static re_t and_list(re_set_t *set, uint32_t base);
-static void and_nots(re_set_t *set, uint32_t base);
-static void and_lengths(re_set_t *set, uint32_t base);
-static void and_length(re_set_t *set, uint32_t min, uint32_t max);
-static void and_pairs(re_set_t *set, uint32_t base);
-static int  and_pair(re_set_t *set, re_t a, re_t b, re_t *r);
-static int  and_repeats(re_set_t *set, const re_node_t *x, const re_node_t *y,
-                        re_t *r);
-static re_t and_runs(re_set_t *set, re_node_t x, re_node_t y);
 static int  by_handle(const void *a, const void *b);
 
 
@@ -92,11 +76,11 @@ re_or_n(re_set_t *set, const re_t *list, size_t n)
 
     for (i = 0; i < n; i++) {
         if (!re_is_void(set, list[i])) {
-            gather(set, list[i], RE_KIND_OR);
+            re_gather(set, list[i], RE_KIND_OR);
         }
     }
 
-    r = or_list(set, base);
+    r = re_or_list(set, base);
     set->n_stack = base;
     re_leave(set);
 
@@ -115,7 +99,7 @@ re_or_stack(re_set_t *set, uint32_t base)
     }
 
     or_flatten(set, base);
-    r = or_list(set, base);
+    r = re_or_list(set, base);
     set->n_stack = base;
     re_leave(set);
 
@@ -124,8 +108,8 @@ re_or_stack(re_set_t *set, uint32_t base)
 
 
 /* The union of what the stack holds from base, already flat. */
-static re_t
-or_list(re_set_t *set, uint32_t base)
+re_t
+re_or_list(re_set_t *set, uint32_t base)
 {
     re_node_t n = {.kind = RE_KIND_OR};
 
@@ -133,14 +117,19 @@ or_list(re_set_t *set, uint32_t base)
         return RE_NONE;
     }
 
-    sort_unique(set, base);
+    re_sort_unique(set, base);
 
-    if (has(set, base, RE_ALL) || has_opposites(set, base)) {
+    if (re_has(set, base, RE_ALL) || re_has_opposites(set, base)) {
         return RE_ALL;
     }
 
     or_texts(set, base);
-    merge_quoted(set, base, RE_KIND_OR);
+    re_merge_quoted(set, base, RE_KIND_OR);
+
+    if (re_or_counts(set, base)) {
+        re_sort_unique(set, base);
+    }
+
     or_words(set, base);
     or_heads(set, base);
     or_empty(set, base);
@@ -149,7 +138,7 @@ or_list(re_set_t *set, uint32_t base)
         return RE_NONE;
     }
 
-    sort_unique(set, base);
+    re_sort_unique(set, base);
     n.b = set->n_stack - base;
 
     if (n.b == 1) {
@@ -161,8 +150,8 @@ or_list(re_set_t *set, uint32_t base)
 
 
 /* a, or its members where it is of the kind, on the stack. */
-static void
-gather(re_set_t *set, re_t a, int kind)
+void
+re_gather(re_set_t *set, re_t a, int kind)
 {
     uint32_t i;
 
@@ -177,8 +166,8 @@ gather(re_set_t *set, re_t a, int kind)
 }
 
 
-static void
-sort_unique(re_set_t *set, uint32_t base)
+void
+re_sort_unique(re_set_t *set, uint32_t base)
 {
     re_t    *s = set->stack + base;
     uint32_t i, k, n;
@@ -210,8 +199,8 @@ sort_unique(re_set_t *set, uint32_t base)
 }
 
 
-static int
-has(const re_set_t *set, uint32_t base, re_t a)
+int
+re_has(const re_set_t *set, uint32_t base, re_t a)
 {
     uint32_t i;
 
@@ -226,8 +215,8 @@ has(const re_set_t *set, uint32_t base, re_t a)
 
 
 /* x and Not x. */
-static int
-has_opposites(const re_set_t *set, uint32_t base)
+int
+re_has_opposites(const re_set_t *set, uint32_t base)
 {
     uint32_t i;
     re_t     a;
@@ -235,7 +224,8 @@ has_opposites(const re_set_t *set, uint32_t base)
     for (i = base; i < set->n_stack; i++) {
         a = set->stack[i];
 
-        if (RE_KIND(set, a) == RE_KIND_NOT && has(set, base, set->nodes[a].a)) {
+        if (RE_KIND(set, a) == RE_KIND_NOT
+            && re_has(set, base, set->nodes[a].a)) {
             return 1;
         }
     }
@@ -244,8 +234,8 @@ has_opposites(const re_set_t *set, uint32_t base)
 }
 
 
-static void
-drop(re_set_t *set, uint32_t base, re_t a)
+void
+re_drop(re_set_t *set, uint32_t base, re_t a)
 {
     uint32_t i, k;
 
@@ -266,14 +256,14 @@ or_empty(re_set_t *set, uint32_t base)
     re_node_t x;
     uint32_t  i;
 
-    if (!has(set, base, RE_EMPTY)) {
+    if (!re_has(set, base, RE_EMPTY)) {
         return;
     }
 
     for (i = base; i < set->n_stack; i++) {
         if (set->stack[i] != RE_EMPTY
             && RE_IS(set, set->stack[i], RE_F_NULLABLE)) {
-            drop(set, base, RE_EMPTY);
+            re_drop(set, base, RE_EMPTY);
             return;
         }
     }
@@ -283,7 +273,7 @@ or_empty(re_set_t *set, uint32_t base)
 
         if (x.kind == RE_KIND_REPEAT && x.b == 1) {
             set->stack[i] = re_repeat(set, x.a, 0, x.c);
-            drop(set, base, RE_EMPTY);
+            re_drop(set, base, RE_EMPTY);
             return;
         }
     }
@@ -296,7 +286,7 @@ or_texts(re_set_t *set, uint32_t base)
 {
     uint32_t i, k;
 
-    if (!has(set, base, RE_TEXT)) {
+    if (!re_has(set, base, RE_TEXT)) {
         return;
     }
 
@@ -366,7 +356,7 @@ or_words(re_set_t *set, uint32_t base)
         }
 
         k = or_trie(set, words + lo, i - lo, 0);
-        gather(set, k, RE_KIND_OR);
+        re_gather(set, k, RE_KIND_OR);
     }
 
     free(words);
@@ -404,7 +394,7 @@ or_trie(re_set_t *set, re_word_t *words, size_t n, uint32_t at)
         k = i + 1;
 
         if (words[i].len == p) {
-            gather(set, words[i].tail, RE_KIND_OR);
+            re_gather(set, words[i].tail, RE_KIND_OR);
             continue;
         }
 
@@ -413,10 +403,10 @@ or_trie(re_set_t *set, re_word_t *words, size_t n, uint32_t at)
             k++;
         }
 
-        gather(set, or_trie(set, words + i, k - i, p), RE_KIND_OR);
+        re_gather(set, or_trie(set, words + i, k - i, p), RE_KIND_OR);
     }
 
-    r = or_list(set, base);
+    r = re_or_list(set, base);
     set->n_stack = base;
     r = re_run_at(set, w.off + at, p - at, r);
     re_leave(set);
@@ -548,8 +538,8 @@ by_handle(const void *a, const void *b)
  * Spellings of x and spellings of y, with the same (quote and) rest, are
  * spellings of both sets' union or intersection: no spelling has a quote.
  */
-static void
-merge_quoted(re_set_t *set, uint32_t base, int kind)
+void
+re_merge_quoted(re_set_t *set, uint32_t base, int kind)
 {
     uint32_t i, j, n, mark;
     re_t     arg, tail, arg2, tail2, r;
@@ -583,7 +573,7 @@ merge_quoted(re_set_t *set, uint32_t base, int kind)
             or_flatten(set, mark);
         }
 
-        arg2 = kind == RE_KIND_OR ? or_list(set, mark) : and_each(set, mark);
+        arg2 = kind == RE_KIND_OR ? re_or_list(set, mark) : and_each(set, mark);
         r = re_concat(set, re_quoted_at(set, arg2, 0), tail);
         set->stack[i] = r;
         set->n_stack = n;
@@ -599,7 +589,7 @@ or_flatten(re_set_t *set, uint32_t base)
 
     for (i = base; i < n; i++) {
         if (RE_KIND(set, set->stack[i]) == RE_KIND_OR) {
-            gather(set, set->stack[i], RE_KIND_OR);
+            re_gather(set, set->stack[i], RE_KIND_OR);
             set->stack[i] = set->stack[--set->n_stack];
         }
     }
@@ -641,326 +631,4 @@ is_quoted(const re_set_t *set, re_t a, re_t *arg, re_t *tail)
     *arg = q->a;
 
     return q->kind == RE_KIND_QUOTED && q->b == 0;
-}
-
-
-re_t
-re_and(re_set_t *set, re_t a, re_t b)
-{
-    re_t list[2] = {a, b};
-
-    if (set->rc != 0) {
-        return RE_NONE;
-    }
-
-    return a == b ? a : re_and_n(set, list, 2);
-}
-
-
-re_t
-re_and_n(re_set_t *set, const re_t *list, size_t n)
-{
-    uint32_t base = set->n_stack;
-    size_t   i;
-    re_t     r;
-
-    if (!re_enter(set)) {
-        return RE_NONE;
-    }
-
-    r = n ? list[0] : RE_ALL;
-
-    for (i = 0; i < n; i++) {
-        if (re_is_void(set, list[i])) {
-            r = RE_NONE;
-            break;
-        }
-
-        gather(set, list[i], RE_KIND_AND);
-    }
-
-    if (r != RE_NONE) {
-        r = and_list(set, base);
-    }
-
-    set->n_stack = base;
-    re_leave(set);
-
-    return set->rc ? RE_NONE : r;
-}
-
-
-static re_t
-and_list(re_set_t *set, uint32_t base)
-{
-    re_node_t n = {.kind = RE_KIND_AND};
-    uint32_t  i, k;
-    int       text, null;
-
-    if (!re_step(set, set->n_stack - base)) {
-        return RE_NONE;
-    }
-
-    and_nots(set, base);
-    and_lengths(set, base);
-    sort_unique(set, base);
-    drop(set, base, RE_ALL);
-    merge_quoted(set, base, RE_KIND_AND);
-    and_pairs(set, base);
-    sort_unique(set, base);
-
-    if (set->rc != 0 || has(set, base, RE_NONE) || has_opposites(set, base)) {
-        return RE_NONE;
-    }
-
-    text = 0;
-    null = 1;
-
-    for (i = base; i < set->n_stack; i++) {
-        text |=
-            set->stack[i] != RE_TEXT && RE_IS(set, set->stack[i], RE_F_TEXT);
-        null &= RE_IS(set, set->stack[i], RE_F_NULLABLE);
-    }
-
-    if (has(set, base, RE_EMPTY)) {
-        return null ? RE_EMPTY : RE_NONE;
-    }
-
-    if (text) {
-        drop(set, base, RE_TEXT);
-    }
-
-    k = set->n_stack - base;
-
-    if (k < 2) {
-        return k ? set->stack[base] : RE_ALL;
-    }
-
-    n.b = k;
-
-    return re_intern(set, &n, set->stack + base, k * sizeof(re_t));
-}
-
-
-/* Not x and Not y is Not (x or y). */
-static void
-and_nots(re_set_t *set, uint32_t base)
-{
-    uint32_t i, k, mark, nots;
-    re_t     a, r;
-
-    nots = 0;
-
-    for (i = base; i < set->n_stack; i++) {
-        nots += RE_KIND(set, set->stack[i]) == RE_KIND_NOT
-                && set->stack[i] != RE_ALL;
-    }
-
-    if (nots < 2 || !re_enter(set)) {
-        return;
-    }
-
-    mark = set->n_stack;
-
-    for (i = base, k = base; i < mark; i++) {
-        a = set->stack[i];
-
-        if (RE_KIND(set, a) == RE_KIND_NOT && a != RE_ALL) {
-            gather(set, set->nodes[a].a, RE_KIND_OR);
-
-        } else {
-            set->stack[k++] = a;
-        }
-    }
-
-    r = re_not(set, or_list(set, mark));
-    re_leave(set);
-    set->n_stack = k;
-    re_push(set, r);
-}
-
-
-/*
- * Among texts, not of some lengths is of the others: what a search would
- * have to count for.
- */
-static void
-and_lengths(re_set_t *set, uint32_t base)
-{
-    uint32_t  i, k, at, mark;
-    re_node_t n;
-    re_t      a, r;
-
-    for (i = base, k = 0, at = set->n_stack; i < set->n_stack; i++) {
-        a = set->stack[i];
-        k |= RE_IS(set, a, RE_F_TEXT);
-        at = RE_KIND(set, a) == RE_KIND_NOT && a != RE_ALL ? i : at;
-    }
-
-    if (!k || at == set->n_stack || !re_enter(set)) {
-        return;
-    }
-
-    /* The parts of the complement that are not lengths stay. */
-
-    a = set->nodes[set->stack[at]].a;
-    mark = set->n_stack;
-    gather(set, a, RE_KIND_OR);
-
-    for (i = mark, k = mark; i < set->n_stack; i++) {
-        n = set->nodes[set->stack[i]];
-
-        if (n.kind != RE_KIND_REPEAT || n.a != RE_CHAR) {
-            set->stack[k++] = set->stack[i];
-        }
-    }
-
-    if (k == set->n_stack || set->rc != 0) {
-        set->n_stack = mark;
-        re_leave(set);
-        return;
-    }
-
-    set->n_stack = k;
-    r = re_not(set, or_list(set, mark));
-    set->n_stack = mark;
-    set->stack[at] = r;
-
-    if (RE_KIND(set, a) != RE_KIND_OR) {
-        and_length(set, set->nodes[a].b, set->nodes[a].c);
-        re_leave(set);
-        return;
-    }
-
-    for (i = 0; i < set->nodes[a].b && set->rc == 0; i++) {
-        n = set->nodes[re_list(set, a)[i]];
-
-        if (n.kind == RE_KIND_REPEAT && n.a == RE_CHAR) {
-            and_length(set, n.b, n.c);
-        }
-    }
-
-    re_leave(set);
-}
-
-
-/* Onto the stack: texts of less than min or more than max characters. */
-static void
-and_length(re_set_t *set, uint32_t min, uint32_t max)
-{
-    re_t less, more;
-
-    less = min == 0 ? RE_NONE : re_repeat(set, RE_CHAR, 0, min - 1);
-    more =
-        max >= RE_INF - 1 ? RE_NONE : re_repeat(set, RE_CHAR, max + 1, RE_INF);
-    re_push(set, re_or(set, less, more));
-}
-
-
-/* Pairs that are known to be one, or none. */
-static void
-and_pairs(re_set_t *set, uint32_t base)
-{
-    uint32_t i, j;
-    re_t     r;
-
-    for (i = base; i + 1 < set->n_stack; i++) {
-        for (j = i + 1; j < set->n_stack && set->rc == 0; j++) {
-            if (!re_step(set, 1)
-                || !and_pair(set, set->stack[i], set->stack[j], &r)) {
-                continue;
-            }
-
-            /* The last fills the gap; the result starts again. */
-
-            set->stack[j] = set->stack[--set->n_stack];
-            set->stack[i] = r;
-            j = i;
-
-            if (r == RE_NONE) {
-                return;
-            }
-        }
-    }
-}
-
-
-static int
-and_pair(re_set_t *set, re_t a, re_t b, re_t *r)
-{
-    re_node_t x = set->nodes[a], y = set->nodes[b];
-    uint64_t  bits[4];
-    int       i;
-
-    if (x.kind == RE_KIND_CLASS && y.kind == RE_KIND_CLASS) {
-        for (i = 0; i < 4; i++) {
-            bits[i] = re_bits(set, a)[i] & re_bits(set, b)[i];
-        }
-
-        *r = re_class(set, bits);
-        return 1;
-    }
-
-    if (x.kind == RE_KIND_RUN && y.kind == RE_KIND_RUN) {
-        *r = and_runs(set, x, y);
-        return 1;
-    }
-
-    if ((a == RE_CHAR && (y.flags & RE_F_CHAR))
-        || (b == RE_CHAR && (x.flags & RE_F_CHAR))) {
-        *r = a == RE_CHAR ? b : a;
-        return 1;
-    }
-
-    if ((x.kind == RE_KIND_NOT && x.a == RE_TEXT && (y.flags & RE_F_TEXT))
-        || (y.kind == RE_KIND_NOT && y.a == RE_TEXT && (x.flags & RE_F_TEXT))) {
-        *r = RE_NONE;
-        return 1;
-    }
-
-    return x.kind == RE_KIND_REPEAT && y.kind == RE_KIND_REPEAT
-           && and_repeats(set, &x, &y, r);
-}
-
-
-/*
- * Where the things repeated are code points, counts are lengths: both must
- * hold.
- */
-static int
-and_repeats(re_set_t *set, const re_node_t *x, const re_node_t *y, re_t *r)
-{
-    re_t one;
-
-    if (!RE_IS(set, x->a, RE_F_CHAR) || !RE_IS(set, y->a, RE_F_CHAR)) {
-        return 0;
-    }
-
-    if (x->a != y->a && x->a != RE_CHAR && y->a != RE_CHAR) {
-        return 0;
-    }
-
-    one = x->a == RE_CHAR ? y->a : x->a;
-    *r = re_repeat(set, one, x->b > y->b ? x->b : y->b,
-                   x->c < y->c ? x->c : y->c);
-
-    return 1;
-}
-
-
-/* Two runs agree in their common length, or there is nothing. */
-static re_t
-and_runs(re_set_t *set, re_node_t x, re_node_t y)
-{
-    uint32_t n = x.b < y.b ? x.b : y.b;
-    re_t     s, t;
-
-    if (memcmp(set->blob + x.a, set->blob + y.a, n) != 0) {
-        return RE_NONE;
-    }
-
-    s = re_run_at(set, x.a + n, x.b - n, x.c);
-    t = re_run_at(set, y.a + n, y.b - n, y.c);
-
-    return re_run_at(set, x.a, n, re_and(set, s, t));
 }

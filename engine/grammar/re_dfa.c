@@ -125,24 +125,26 @@ re_dfa_state(re_dfa_t *dfa, const re_dfa_item_t *items, size_t n)
 {
     uint32_t unsure;
     size_t   i, k;
-    int      rc;
+    int      rc, sorted;
 
     LLM_TRY(room_for_items(dfa, n));
 
     unsure = 0;
+    sorted = 1;
 
     for (i = 0, k = 0; i < n; i++) {
         rc = re_is_none(dfa->set, items[i].re, dfa->max_search);
 
         if (rc != RE_YES) {
             unsure |= rc == RE_UNKNOWN;
+            sorted &= k == 0 || dfa->items[k - 1].tag < items[i].tag;
             dfa->items[k++] = items[i];
         }
     }
 
     LLM_TRY(re_failed(dfa->set, NULL));
 
-    if (k > 1) {
+    if (!sorted) {
         qsort(dfa->items, k, sizeof(re_dfa_item_t), by_tag);
     }
 

@@ -15,7 +15,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <utf8proc.h>
 #include "engine/grammar/re_ecma.h"
 #include "engine/grammar/re_priv.h"
 
@@ -43,7 +42,9 @@ typedef struct {
 static int  ecma(re_set_t *set, const char *pattern, size_t len, unsigned how,
                  int whole, re_t *re, char *err, size_t err_size);
 static void words(ecma_t *e, int any);
-static int  lazy_matters(ecma_t *e, re_t re);
+static int  lazy_matters(ecma_t *e, const ecma_node_t *n, re_t re);
+static int  lazy_inside(ecma_t *e, const ecma_node_t *n, re_t after);
+static re_t loose(ecma_t *e, const ecma_node_t *n);
 static int  top(ecma_t *e, ecma_node_t *n, int whole, re_t *re);
 static int  top_seq(ecma_t *e, ecma_node_t *first, ecma_node_t *last, int whole,
                     follow_t f, re_t *re);
@@ -63,56 +64,6 @@ static int  follow_ends(ecma_t *e, const ecma_node_t *n, follow_t *f);
 static int  follow_tempered(ecma_t *e, const ecma_node_t *n, follow_t *f);
 static int  follow_assert(ecma_t *e, const ecma_node_t *n, follow_t *f);
 static int  follow_same(const follow_t *f);
-
-/* General categories by their two names, as bits of utf8proc's numbers. */
-static const struct {
-    const char *name, *longer;
-    uint32_t    bits;
-} categories[] = {
-#define GC(c) (1u << UTF8PROC_CATEGORY_##c)
-    {"Lu", "Uppercase_Letter", GC(LU)},
-    {"Ll", "Lowercase_Letter", GC(LL)},
-    {"Lt", "Titlecase_Letter", GC(LT)},
-    {"LC", "Cased_Letter", GC(LU) | GC(LL) | GC(LT)},
-    {"Lm", "Modifier_Letter", GC(LM)},
-    {"Lo", "Other_Letter", GC(LO)},
-    {"L", "Letter", GC(LU) | GC(LL) | GC(LT) | GC(LM) | GC(LO)},
-    {"Mn", "Nonspacing_Mark", GC(MN)},
-    {"Mc", "Spacing_Mark", GC(MC)},
-    {"Me", "Enclosing_Mark", GC(ME)},
-    {"M", "Mark", GC(MN) | GC(MC) | GC(ME)},
-    {"Nd", "Decimal_Number", GC(ND)},
-    {"Nd", "digit", GC(ND)},
-    {"Nl", "Letter_Number", GC(NL)},
-    {"No", "Other_Number", GC(NO)},
-    {"N", "Number", GC(ND) | GC(NL) | GC(NO)},
-    {"Pc", "Connector_Punctuation", GC(PC)},
-    {"Pd", "Dash_Punctuation", GC(PD)},
-    {"Ps", "Open_Punctuation", GC(PS)},
-    {"Pe", "Close_Punctuation", GC(PE)},
-    {"Pi", "Initial_Punctuation", GC(PI)},
-    {"Pf", "Final_Punctuation", GC(PF)},
-    {"Po", "Other_Punctuation", GC(PO)},
-    {"P", "Punctuation",
-     GC(PC) | GC(PD) | GC(PS) | GC(PE) | GC(PI) | GC(PF) | GC(PO)},
-    {"punct", "punct",
-     GC(PC) | GC(PD) | GC(PS) | GC(PE) | GC(PI) | GC(PF) | GC(PO)},
-    {"Sm", "Math_Symbol", GC(SM)},
-    {"Sc", "Currency_Symbol", GC(SC)},
-    {"Sk", "Modifier_Symbol", GC(SK)},
-    {"So", "Other_Symbol", GC(SO)},
-    {"S", "Symbol", GC(SM) | GC(SC) | GC(SK) | GC(SO)},
-    {"Zs", "Space_Separator", GC(ZS)},
-    {"Zl", "Line_Separator", GC(ZL)},
-    {"Zp", "Paragraph_Separator", GC(ZP)},
-    {"Z", "Separator", GC(ZS) | GC(ZL) | GC(ZP)},
-    {"Cc", "Control", GC(CC)},
-    {"Cf", "Format", GC(CF)},
-    {"Co", "Private_Use", GC(CO)},
-    {"Cn", "Unassigned", GC(CN)},
-    {"C", "Other", GC(CC) | GC(CF) | GC(CO) | GC(CN) | GC(CS)},
-#undef GC
-};
 
 
 int
@@ -167,7 +118,8 @@ ecma(re_set_t *set, const char *pattern, size_t len, unsigned how, int whole,
         rc = top(&e, node, whole, re);
     }
 
-    if (rc == 0 && (how & ECMA_PYTHON) && p.lazy && lazy_matters(&e, *re)) {
+    if (rc == 0 && (how & ECMA_PYTHON) && p.lazy
+        && lazy_matters(&e, node, *re)) {
         rc = ecma_fail(&p, -ENOTSUP, len, "a lazy repeat that matters");
     }
 
@@ -208,13 +160,102 @@ words(ecma_t *e, int any)
 }
 
 
-/* Whether a text of the language begins with another one. */
+/*
+ * A lazy repeat ends as soon as it can.  It can at one place only if no text
+ * of the language begins with another one, or else if what comes after the
+ * repeat never begins as one more time round would.
+ */
 static int
-lazy_matters(ecma_t *e, re_t re)
+lazy_matters(ecma_t *e, const ecma_node_t *n, re_t re)
 {
     re_t longer = re_repeat(e->set, RE_CHAR, 1, RE_INF);
 
-    return re_disjoint(e->set, re, re_concat(e->set, re, longer), 0) != RE_YES;
+    return re_disjoint(e->set, re, re_concat(e->set, re, longer), 0) != RE_YES
+           && lazy_inside(e, n, RE_EMPTY);
+}
+
+
+/* The same of n, before texts of after.  Look-around only finds, or not. */
+static int
+lazy_inside(ecma_t *e, const ecma_node_t *n, re_t after)
+{
+    const ecma_node_t *c;
+    re_t               one, loop;
+
+    switch (n->kind) {
+    case ECMA_SEQ:
+        for (c = n->last; c; c = c->prev) {
+            if (lazy_inside(e, c, after)) {
+                return 1;
+            }
+
+            after = re_concat(e->set, loose(e, c), after);
+        }
+
+        return 0;
+
+    case ECMA_ALT:
+        for (c = n->first; c; c = c->next) {
+            if (lazy_inside(e, c, after)) {
+                return 1;
+            }
+        }
+
+        return 0;
+
+    case ECMA_REPEAT:
+        one = loose(e, n->first);
+        loop = re_repeat(e->set, one, 0, RE_INF);
+        loop = re_concat(e->set, loop, after);
+
+        if (n->lazy
+            && re_disjoint(
+                   e->set, re_concat(e->set, after, RE_TEXT),
+                   re_concat(e->set, re_concat(e->set, one, loop), RE_TEXT), 0)
+                   != RE_YES) {
+            return 1;
+        }
+
+        return lazy_inside(e, n->first, loop);
+
+    default:
+        return 0;
+    }
+}
+
+
+/* A language that has all of n's texts: as if assertions held. */
+static re_t
+loose(ecma_t *e, const ecma_node_t *n)
+{
+    const ecma_node_t *c;
+    re_t               r;
+
+    if (n->plain) {
+        return plain(e, n);
+    }
+
+    switch (n->kind) {
+    case ECMA_SEQ:
+        for (c = n->last, r = RE_EMPTY; c; c = c->prev) {
+            r = re_concat(e->set, loose(e, c), r);
+        }
+
+        return r;
+
+    case ECMA_ALT:
+        for (c = n->first, r = RE_NONE; c; c = c->next) {
+            r = re_or(e->set, r, loose(e, c));
+        }
+
+        return r;
+
+    case ECMA_REPEAT:
+        return re_repeat(e->set, loose(e, n->first), n->min, n->max);
+
+    default:
+        return RE_EMPTY;
+    }
 }
 
 
@@ -788,82 +829,4 @@ static int
 follow_same(const follow_t *f)
 {
     return f->at[0] == f->at[1] && f->at[0] == f->at[2];
-}
-
-
-int
-ecma_property(ecma_parser_t *p, str_t name, re_range_t **ranges, size_t *n)
-{
-    static const str_t prefixes[] = {str_lit("General_Category="),
-                                     str_lit("gc=")};
-    re_range_t        *list;
-    uint32_t           bits, cp, end;
-    size_t             i, k, cap;
-
-    for (i = 0; i < llm_countof(prefixes); i++) {
-        if (name.len > prefixes[i].len
-            && memcmp(name.s, prefixes[i].s, prefixes[i].len) == 0) {
-            name.s += prefixes[i].len;
-            name.len -= prefixes[i].len;
-            break;
-        }
-    }
-
-    for (i = 0, bits = 0; i < llm_countof(categories); i++) {
-        if (str_eq(name, str_of(categories[i].name))
-            || str_eq(name, str_of(categories[i].longer))) {
-            bits = categories[i].bits;
-        }
-    }
-
-    if (str_eq(name, str_of("Any"))) {
-        bits = UINT32_MAX;
-    }
-
-    cap = 1500; /* most ranges of a category: some 700 */
-    list = arena_get(p->arena, cap * sizeof(re_range_t));
-    if (list == NULL) {
-        return ecma_fail(p, -E2BIG, p->at, "too large");
-    }
-
-    *ranges = list;
-    *n = 1;
-
-    if (str_eq(name, str_of("ASCII"))) {
-        list[0] = (re_range_t){0, 0x7f};
-        return 0;
-    }
-
-    if (bits == 0) {
-        return ecma_fail(p, -ENOTSUP, p->at,
-                         "a property that is no general category");
-    }
-
-    for (cp = 0, k = 0; cp <= 0x10ffff; cp = end + 1) {
-        end = cp;
-
-        /* Planes 4 to 13 are unassigned, 15 and 16 private but for their ends. */
-
-        if (cp == 0x40000) {
-            end = 0xdffff;
-
-        } else if (cp == 0xf0000 || cp == 0x100000) {
-            end = cp + 0xfffd;
-        }
-
-        if (!(bits >> utf8proc_category((utf8proc_int32_t) cp) & 1)) {
-            continue;
-        }
-
-        if (k > 0 && list[k - 1].hi + 1 == cp) {
-            list[k - 1].hi = end;
-
-        } else if (k < cap) {
-            list[k++] = (re_range_t){cp, end};
-        }
-    }
-
-    *n = k;
-
-    return 0;
 }

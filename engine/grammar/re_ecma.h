@@ -14,7 +14,7 @@
  * it.  \d, \w and \s are Unicode's, "." is all but \n, "]" may come first in
  * a class, {,n} counts, \0, \012 and \101 are octal.  Of what is around the
  * part nothing is known: anchors outside of look-around are refused, and so
- * are lazy repeats unless no text of the language begins with another one.
+ * are lazy repeats if it matters that they are.
  * What Python and Rust read differently in classes ("&&", "[:") is refused.
  */
 
@@ -53,7 +53,7 @@ typedef struct ecma_node_s ecma_node_t;
 
 struct ecma_node_s {
     int          kind;
-    int          plain, negative;
+    int          plain, negative, lazy;
     uint32_t     min, max;
     size_t       at; /* byte of the pattern */
     re_range_t  *ranges;

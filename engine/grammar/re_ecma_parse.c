@@ -199,7 +199,7 @@ parse_quantifier(ecma_parser_t *p, ecma_node_t **node)
     ecma_node_t *n;
     uint32_t     min, max;
     size_t       at = p->at;
-    int          rc;
+    int          rc, lazy;
 
     rc = read_quantifier(p, &min, &max);
     if (rc <= 0) {
@@ -212,7 +212,9 @@ parse_quantifier(ecma_parser_t *p, ecma_node_t **node)
 
     /* Lazy is the same language, of a whole text. */
 
-    if (ecma_peek(p, 0) == '?') {
+    lazy = ecma_peek(p, 0) == '?';
+
+    if (lazy) {
         p->lazy = 1;
         p->at++;
 
@@ -233,6 +235,7 @@ parse_quantifier(ecma_parser_t *p, ecma_node_t **node)
     }
 
     n->at = at;
+    n->lazy = lazy;
     n->min = min;
     n->max = max;
     node_add(n, *node);

@@ -1,6 +1,6 @@
 /*
- * What patterns know of Unicode (re_ecma.h): which characters Python calls
- * digits, words and spaces, and which are the same but for case.  Constant
+ * What patterns know of Unicode (re_ecma.h): categories, which characters
+ * Python calls digits, words and spaces, and which are the same but for case.  Constant
  * tables; any thread.
  *
  * Same but for case is Unicode's simple case folding, as ECMA-262 (flags iu)
@@ -24,6 +24,56 @@ static int      fold_table(ecma_parser_t *p);
 static int      fold_cmp(const void *a, const void *b);
 static uint32_t fold(uint32_t cp);
 static int      in_ranges(const re_range_t *ranges, size_t n, uint32_t cp);
+
+/* General categories by their two names, as bits of utf8proc's numbers. */
+static const struct {
+    const char *name, *longer;
+    uint32_t    bits;
+} categories[] = {
+#define GC(c) (1u << UTF8PROC_CATEGORY_##c)
+    {"Lu", "Uppercase_Letter", GC(LU)},
+    {"Ll", "Lowercase_Letter", GC(LL)},
+    {"Lt", "Titlecase_Letter", GC(LT)},
+    {"LC", "Cased_Letter", GC(LU) | GC(LL) | GC(LT)},
+    {"Lm", "Modifier_Letter", GC(LM)},
+    {"Lo", "Other_Letter", GC(LO)},
+    {"L", "Letter", GC(LU) | GC(LL) | GC(LT) | GC(LM) | GC(LO)},
+    {"Mn", "Nonspacing_Mark", GC(MN)},
+    {"Mc", "Spacing_Mark", GC(MC)},
+    {"Me", "Enclosing_Mark", GC(ME)},
+    {"M", "Mark", GC(MN) | GC(MC) | GC(ME)},
+    {"Nd", "Decimal_Number", GC(ND)},
+    {"Nd", "digit", GC(ND)},
+    {"Nl", "Letter_Number", GC(NL)},
+    {"No", "Other_Number", GC(NO)},
+    {"N", "Number", GC(ND) | GC(NL) | GC(NO)},
+    {"Pc", "Connector_Punctuation", GC(PC)},
+    {"Pd", "Dash_Punctuation", GC(PD)},
+    {"Ps", "Open_Punctuation", GC(PS)},
+    {"Pe", "Close_Punctuation", GC(PE)},
+    {"Pi", "Initial_Punctuation", GC(PI)},
+    {"Pf", "Final_Punctuation", GC(PF)},
+    {"Po", "Other_Punctuation", GC(PO)},
+    {"P", "Punctuation",
+     GC(PC) | GC(PD) | GC(PS) | GC(PE) | GC(PI) | GC(PF) | GC(PO)},
+    {"punct", "punct",
+     GC(PC) | GC(PD) | GC(PS) | GC(PE) | GC(PI) | GC(PF) | GC(PO)},
+    {"Sm", "Math_Symbol", GC(SM)},
+    {"Sc", "Currency_Symbol", GC(SC)},
+    {"Sk", "Modifier_Symbol", GC(SK)},
+    {"So", "Other_Symbol", GC(SO)},
+    {"S", "Symbol", GC(SM) | GC(SC) | GC(SK) | GC(SO)},
+    {"Zs", "Space_Separator", GC(ZS)},
+    {"Zl", "Line_Separator", GC(ZL)},
+    {"Zp", "Paragraph_Separator", GC(ZP)},
+    {"Z", "Separator", GC(ZS) | GC(ZL) | GC(ZP)},
+    {"Cc", "Control", GC(CC)},
+    {"Cf", "Format", GC(CF)},
+    {"Co", "Private_Use", GC(CO)},
+    {"Cn", "Unassigned", GC(CN)},
+    {"C", "Other", GC(CC) | GC(CF) | GC(CO) | GC(CN) | GC(CS)},
+#undef GC
+};
 
 /* Unicode 14.0.0, by t/grammar/unicode_ranges.py. */
 /* clang-format off */
@@ -485,6 +535,84 @@ in_ranges(const re_range_t *ranges, size_t n, uint32_t cp)
             return 1;
         }
     }
+
+    return 0;
+}
+
+
+int
+ecma_property(ecma_parser_t *p, str_t name, re_range_t **ranges, size_t *n)
+{
+    static const str_t prefixes[] = {str_lit("General_Category="),
+                                     str_lit("gc=")};
+    re_range_t        *list;
+    uint32_t           bits, cp, end;
+    size_t             i, k, cap;
+
+    for (i = 0; i < llm_countof(prefixes); i++) {
+        if (name.len > prefixes[i].len
+            && memcmp(name.s, prefixes[i].s, prefixes[i].len) == 0) {
+            name.s += prefixes[i].len;
+            name.len -= prefixes[i].len;
+            break;
+        }
+    }
+
+    for (i = 0, bits = 0; i < llm_countof(categories); i++) {
+        if (str_eq(name, str_of(categories[i].name))
+            || str_eq(name, str_of(categories[i].longer))) {
+            bits = categories[i].bits;
+        }
+    }
+
+    if (str_eq(name, str_of("Any"))) {
+        bits = UINT32_MAX;
+    }
+
+    cap = 1500; /* most ranges of a category: some 700 */
+    list = arena_get(p->arena, cap * sizeof(re_range_t));
+    if (list == NULL) {
+        return ecma_fail(p, -E2BIG, p->at, "too large");
+    }
+
+    *ranges = list;
+    *n = 1;
+
+    if (str_eq(name, str_of("ASCII"))) {
+        list[0] = (re_range_t){0, 0x7f};
+        return 0;
+    }
+
+    if (bits == 0) {
+        return ecma_fail(p, -ENOTSUP, p->at,
+                         "a property that is no general category");
+    }
+
+    for (cp = 0, k = 0; cp <= 0x10ffff; cp = end + 1) {
+        end = cp;
+
+        /* Planes 4 to 13 are empty, 15 and 16 private but for their ends. */
+
+        if (cp == 0x40000) {
+            end = 0xdffff;
+
+        } else if (cp == 0xf0000 || cp == 0x100000) {
+            end = cp + 0xfffd;
+        }
+
+        if (!(bits >> utf8proc_category((utf8proc_int32_t) cp) & 1)) {
+            continue;
+        }
+
+        if (k > 0 && list[k - 1].hi + 1 == cp) {
+            list[k - 1].hi = end;
+
+        } else if (k < cap) {
+            list[k++] = (re_range_t){cp, end};
+        }
+    }
+
+    *n = k;
 
     return 0;
 }

@@ -407,7 +407,9 @@ any(num_t *c, int zero, int exponent)
     r = re_concat(c->set, whole, c->frac);
 
     if (exponent) {
-        e = re_repeat(c->set, c->digit, 1, RE_INF);
+        e = re_or(c->set, re_repeat(c->set, c->digit, 1, 2),
+                  re_concat(c->set, digit_range(c, '0', '2', c->digit),
+                            c->digit));
         point = c->n->flags & RE_NUMBER_INTEGER
                     ? re_str(c->set, "+")
                     : re_or(c->set, re_str(c->set, "+"), re_str(c->set, "-"));

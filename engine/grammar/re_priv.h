@@ -114,6 +114,23 @@ void re_measure(const re_set_t *set, re_node_t *n, const void *data);
 /* The union of what the stack holds from base, which it takes off. */
 re_t re_or_stack(re_set_t *set, uint32_t base);
 
+/*
+ * re_bool.c, on what the stack holds from base: the union of it, which is
+ * flat; a, or its members where it is of that kind, put there; each once and
+ * in order; whether a is there; x and Not x; a taken out; JSON spellings
+ * made one.
+ */
+re_t re_or_list(re_set_t *set, uint32_t base);
+void re_gather(re_set_t *set, re_t a, int kind);
+void re_sort_unique(re_set_t *set, uint32_t base);
+int  re_has(const re_set_t *set, uint32_t base, re_t a);
+int  re_has_opposites(const re_set_t *set, uint32_t base);
+void re_drop(re_set_t *set, uint32_t base, re_t a);
+void re_merge_quoted(re_set_t *set, uint32_t base, int kind);
+
+/* re_repeat.c: members that differ in a count; 1: some are there twice. */
+int re_or_counts(re_set_t *set, uint32_t base);
+
 /* n bytes of the blob from off, then tail. */
 re_t re_run_at(re_set_t *set, uint32_t off, uint32_t len, re_t tail);
 

@@ -25,15 +25,14 @@ typedef struct {
     uint32_t           depth;
 } vocab_build_t;
 
-static int      copy_tokens(mask_core_t *core, const grammar_tokens_t *tokens);
-static int      has_place(const mask_core_t *core,
-                          const grammar_tokens_t *tokens, uint32_t token);
-static int      sort_tokens(const mask_core_t *core, vocab_sort_t **list,
-                            uint32_t *n);
-static int      radix_sort(vocab_sort_t *list, uint32_t n);
-static int      by_bytes(const void *a, const void *b, void *data);
-static int      make_groups(mask_core_t *core, uint16_t *groups,
-                            uint8_t *chars);
+static int copy_tokens(mask_core_t *core, const grammar_tokens_t *tokens);
+static int has_place(const mask_core_t *core, const grammar_tokens_t *tokens,
+                     uint32_t token);
+static int sort_tokens(const mask_core_t *core, vocab_sort_t **list,
+                       uint32_t *n);
+static int radix_sort(vocab_sort_t *list, uint32_t n);
+static int by_bytes(const void *a, const void *b, void *data);
+static int make_groups(mask_core_t *core, uint16_t *groups, uint8_t *chars);
 static uint32_t char_len(const uint8_t *s, uint32_t len);
 static int      make_trie(mask_core_t *core, mask_trie_t *trie,
                           const vocab_sort_t *list, uint32_t n,
@@ -90,9 +89,9 @@ mask_core_new(const grammar_tokens_t *tokens, mask_core_t **out)
     rc = rc ? rc : make_groups(core, groups, chars);
     rc = rc ? rc : sort_tokens(core, &list, &n);
     rc = rc ? rc : make_trie(core, &core->trie, list, n, groups, chars, 0);
-    rc = rc ? rc
-            : make_trie(core, &core->rest, list, n, groups, chars,
-                        MASK_G_PLAIN);
+    rc =
+        rc ? rc
+           : make_trie(core, &core->rest, list, n, groups, chars, MASK_G_PLAIN);
 
     free(list);
     free(groups);
@@ -181,13 +180,13 @@ mask_trie_find(const mask_trie_t *trie, uint32_t node, const void *bytes,
     size_t         k;
 
     for (k = 0; k < len; k++, node = i) {
-        end = node + trie->size[node];
+        end = node + trie->node[node].size;
 
-        for (i = node + 1; i < end && trie->byte[i] < s[k];
-             i += trie->size[i]) { /* void */
+        for (i = node + 1; i < end && trie->node[i].byte < s[k];
+             i += trie->node[i].size) { /* void */
         }
 
-        if (i >= end || trie->byte[i] != s[k]) {
+        if (i >= end || trie->node[i].byte != s[k]) {
             return MASK_NONE;
         }
     }
@@ -199,15 +198,15 @@ mask_trie_find(const mask_trie_t *trie, uint32_t node, const void *bytes,
 uint32_t
 mask_trie_first(const mask_core_t *core, uint32_t node)
 {
-    const uint32_t *token = core->trie.token;
+    const mask_node_t *n = core->trie.node + node;
 
     /* Every leaf has one. */
 
-    while (token[node] == MASK_NONE) {
-        node++;
+    while (n->token == MASK_NONE) {
+        n++;
     }
 
-    return mask_token_first(core, token[node]);
+    return mask_token_first(core, n->token);
 }
 
 
@@ -428,6 +427,7 @@ make_groups(mask_core_t *core, uint16_t *groups, uint8_t *chars)
     const uint8_t *s;
     uint32_t       i, k, n, len, used;
     size_t         size = core->words * sizeof(uint32_t);
+    uint8_t        byte;
 
     for (i = 0; i < MASK_GROUPS; i++) {
         core->has[i] = calloc(1, size);
@@ -441,6 +441,10 @@ make_groups(mask_core_t *core, uint16_t *groups, uint8_t *chars)
         if (core->upto[i] == NULL) {
             return -ENOMEM;
         }
+    }
+
+    for (byte = 0; byte < 128; byte++) {
+        core->group[byte] = (uint16_t) mask_group_of(&byte, 1, &used);
     }
 
     for (i = 0; i < core->n_tokens; i++) {
@@ -592,7 +596,7 @@ make_trie(mask_core_t *core, mask_trie_t *trie, const vocab_sort_t *list,
         if (pass == 1) {
             LLM_TRY(trie_room(trie, count, skip != 0));
             trie->n = 1;
-            trie->token[0] = MASK_NONE;
+            trie->node[0].token = MASK_NONE;
         }
 
         for (i = 0; i < n; i++) {
@@ -620,23 +624,24 @@ make_trie(mask_core_t *core, mask_trie_t *trie, const vocab_sort_t *list,
 
             node = b.path[len];
 
-            if (trie->token[node] == MASK_NONE) {
-                trie->token[node] = t;
+            if (trie->node[node].token == MASK_NONE) {
+                trie->node[node].token = t;
             } else if (trie->full == NULL) {
-                LLM_TRY(add_same(core, &trie->token[node], t));
+                LLM_TRY(add_same(core, &trie->node[node].token, t));
             }
 
             if (trie->full) {
-                trie->token[node] = core->trie.token[trie->full[node]];
+                trie->node[node].token =
+                    core->trie.node[trie->full[node]].token;
             }
 
-            trie->groups[node] |= groups[t];
-            trie->chars[node] = chars[t];
+            trie->node[node].groups |= groups[t];
+            trie->node[node].chars = chars[t];
         }
     }
 
     trie_close(&b, 0);
-    trie->size[0] = trie->n;
+    trie->node[0].size = trie->n;
 
     return 0;
 }
@@ -645,16 +650,10 @@ make_trie(mask_core_t *core, mask_trie_t *trie, const vocab_sort_t *list,
 static int
 trie_room(mask_trie_t *trie, uint32_t n, int full)
 {
-    trie->byte = calloc(n, 1);
-    trie->chars = calloc(n, 1);
-    trie->depth = calloc(n, sizeof(uint16_t));
-    trie->groups = calloc(n, sizeof(uint16_t));
-    trie->size = calloc(n, sizeof(uint32_t));
-    trie->token = calloc(n, sizeof(uint32_t));
+    trie->node = calloc(n, sizeof(mask_node_t));
     trie->full = full ? calloc(n, sizeof(uint32_t)) : NULL;
 
-    if (!trie->byte || !trie->chars || !trie->depth || !trie->groups
-        || !trie->size || !trie->token || (full && !trie->full)) {
+    if (trie->node == NULL || (full && trie->full == NULL)) {
         return -ENOMEM;
     }
 
@@ -669,9 +668,9 @@ trie_add(vocab_build_t *b, uint32_t depth, uint8_t byte,
     mask_trie_t *trie = b->trie;
     uint32_t     node = trie->n++;
 
-    trie->byte[node] = byte;
-    trie->depth[node] = (uint16_t) depth;
-    trie->token[node] = MASK_NONE;
+    trie->node[node].byte = byte;
+    trie->node[node].depth = (uint16_t) depth;
+    trie->node[node].token = MASK_NONE;
     b->path[depth] = node;
     b->depth = depth;
 
@@ -692,11 +691,11 @@ trie_close(vocab_build_t *b, uint32_t depth)
     for (; b->depth > depth; b->depth--) {
         node = b->path[b->depth];
         up = b->path[b->depth - 1];
-        trie->size[node] = trie->n - node;
-        trie->groups[up] |= trie->groups[node];
+        trie->node[node].size = trie->n - node;
+        trie->node[up].groups |= trie->node[node].groups;
 
-        if (trie->chars[up] < trie->chars[node]) {
-            trie->chars[up] = trie->chars[node];
+        if (trie->node[up].chars < trie->node[node].chars) {
+            trie->node[up].chars = trie->node[node].chars;
         }
     }
 }
@@ -748,12 +747,7 @@ common(const uint8_t *a, uint32_t na, const uint8_t *b, uint32_t nb)
 static void
 trie_free(mask_trie_t *trie)
 {
-    free(trie->byte);
-    free(trie->chars);
-    free(trie->depth);
-    free(trie->groups);
-    free(trie->size);
-    free(trie->token);
+    free(trie->node);
     free(trie->full);
 }
 
@@ -761,5 +755,5 @@ trie_free(mask_trie_t *trie)
 static size_t
 trie_bytes(const mask_trie_t *trie)
 {
-    return (size_t) trie->n * (trie->full ? 18 : 14);
+    return (size_t) trie->n * (sizeof(mask_node_t) + (trie->full ? 4 : 0));
 }

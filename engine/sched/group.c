@@ -87,8 +87,11 @@ sched_req_new(sched_model_t *m, sched_group_t *group, sched_req_t **req)
         r->think_budget = group->think_budget;
         r->n_think_end = group->n_think_end;
         r->think_end = (int32_t *) p;
-        memcpy(p, group->think_end, think);
-        p += think;
+
+        if (think) {
+            memcpy(p, group->think_end, think);
+            p += think;
+        }
     }
 
     r->bias = (k_bias_t *) p;

@@ -561,14 +561,19 @@ conn_tick(serve_t *s, uint64_t now_ns)
 {
     sched_stats_t st;
     llm_status_t  status;
+    uint32_t      waiting, grammars;
     conn_t       *c;
 
     sched_stats(s->sched, &st);
 
+    /* Who waits for a grammar waits for no step: the engine does not stall. */
+    grammars = atomic_load(&s->grammars);
+    waiting = s->waiting > grammars ? s->waiting - grammars : 0;
+
     status = (llm_status_t){.heartbeat = now_ns / 1000000,
                             .steps = st.steps,
                             .running = st.running,
-                            .waiting = st.waiting + s->waiting,
+                            .waiting = st.waiting + waiting,
                             .kv_pages = st.pages,
                             .kv_pages_free = st.pages_free};
 

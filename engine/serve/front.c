@@ -82,6 +82,7 @@ front_main(void *data)
     front_t  f = {0};
     serve_t *s = data;
     req_t   *r;
+    int      rc;
 
     f.scratch = text_scratch_new();
 
@@ -126,10 +127,12 @@ front_main(void *data)
 
         /* 1: a grammar thread has it now, or will at least answer. */
         if (r->rc == 1) {
-            r->rc = grammars_push(s, r);
-            if (r->rc == 0) {
-                continue;
+            rc = grammars_push(s, r);
+            if (rc == 0) {
+                continue; /* it is not ours any more */
             }
+
+            r->rc = rc;
         }
 
         front_post(r);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "engine/serve/front_grammar_priv.h"
 
+static re_t   tag_make(fg_t *g, const char *s, size_t len, int *ended);
 static size_t tag_control(fg_t *g, const char *s, size_t len, int *eog);
 static re_t   tag_space(fg_t *g);
 static int    tag_is_space(char c);
@@ -12,6 +13,43 @@ static int    tag_is_space(char c);
 
 re_t
 fg_tag(fg_t *g, const char *s, size_t len, int *ended)
+{
+    fg_tag_t *tag;
+    uint32_t  i;
+
+    for (i = 0; i < g->n_tags; i++) {
+        if (g->tags[i].s == s && g->tags[i].len == len) {
+            break;
+        }
+    }
+
+    if (i == FG_TAGS_KNOWN) {
+        return tag_make(g, s, len, ended);
+    }
+
+    tag = &g->tags[i];
+
+    if (i == g->n_tags) {
+        *tag = (fg_tag_t){.s = s, .len = len};
+        tag->re = tag_make(g, s, len, &tag->ended);
+        g->n_tags++;
+    }
+
+    /* Who does not ask wants all of it. */
+    if (tag->ended && ended == NULL) {
+        return tag_make(g, s, len, NULL);
+    }
+
+    if (tag->ended) {
+        *ended = 1;
+    }
+
+    return tag->re;
+}
+
+
+static re_t
+tag_make(fg_t *g, const char *s, size_t len, int *ended)
 {
     re_t   out = RE_EMPTY, piece;
     size_t i = 0, n, text;

@@ -83,6 +83,7 @@ grammars_push(serve_t *s, req_t *r)
 
     if (!full) {
         s->grammar_waiting++;
+        atomic_fetch_add(&s->grammars, 1);
         *s->grammar_tail = r;
         s->grammar_tail = &r->next;
         pthread_cond_signal(&s->grammar_cond);
@@ -135,6 +136,7 @@ grammars_main(void *data)
         pthread_cond_broadcast(&s->grammar_cond);
         pthread_mutex_unlock(&s->grammar_lock);
 
+        atomic_fetch_sub(&s->grammars, 1);
         front_post(r);
     }
 }

@@ -222,7 +222,7 @@ loader_template(version_t *v, const gguf_t *g, const char *key, dialog_t *out,
         return rc == -ENOMEM ? rc : 0;
     }
 
-    out->format = chat_format_detect(src.data, src.len);
+    out->format = v->format ? v->format : chat_format_detect(src.data, src.len);
     out->shows_tools = chat_format_shows_tools(src.data, src.len);
     out->reasons = chat_format_reasons(out->format, src.data, src.len);
     out->effort = memmem(src.data, src.len, "reasoning_effort", 16) != NULL;

@@ -204,12 +204,24 @@ manifest_options(json_t *options, version_t *want, char *err)
 
     json_object_foreach(options, key, value)
     {
+        s = json_string_value(value);
+
+        if (strcmp(key, "tool_format") == 0) {
+            want->format = s ? chat_format_find(s, strlen(s)) : NULL;
+
+            if (want->format == NULL) {
+                snprintf(err, K_ERR_MAX, "tool_format \"%.32s\" is not known",
+                         s ? s : "no string");
+                return -EINVAL;
+            }
+
+            continue;
+        }
+
         if (strcmp(key, "quant") != 0) {
             snprintf(err, K_ERR_MAX, "option \"%.64s\" is not known", key);
             return -EINVAL;
         }
-
-        s = json_string_value(value);
 
         if (s == NULL || quant_of(s, strlen(s), &want->quant) < 0) {
             snprintf(err, K_ERR_MAX,
@@ -241,7 +253,8 @@ manifest_version(serve_t *s, const char *weights, version_t *want, char *err)
     for (v = s->versions; v; v = v->next) {
         if (memcmp(v->ident, want->ident, sizeof(v->ident)) == 0
             && v->context == want->context && v->quant == want->quant
-            && !v->removing && atomic_load(&v->state) != VERSION_FAILED) {
+            && v->format == want->format && !v->removing
+            && atomic_load(&v->state) != VERSION_FAILED) {
             manifest_drop(want);
             return v;
         }

@@ -105,35 +105,36 @@ typedef struct {
 enum { VERSION_LOADING = 0, VERSION_READY, VERSION_FAILED };
 
 struct version_s {
-    version_t       *next;
-    version_t       *mail_next;
-    char            *weights;   /* as in the manifest */
-    uint8_t          ident[16]; /* of its file, or its folder's files */
-    uint64_t         size;      /* bytes of weights */
-    int              fd;        /* the file, open until loaded; -1: a folder */
-    int              root;      /* the same of --model-root, for a folder */
-    char            *path;      /* of the folder, below it */
-    uint32_t         context;
-    quant_t          quant;
-    atomic_int       state;
-    atomic_uint      progress; /* 0..1000 */
-    char             error[K_ERR_MAX];
-    int64_t          created;
-    model_t         *model;
-    vocab_t          vocab;
-    grammar_vocab_t *grammars; /* the same as grammars see it */
-    defaults_t       defaults;
-    dialog_t         dialog;
-    dialog_t         dialog_tools; /* for requests with tools, or none */
-    char             template_error[256];
-    sched_model_t   *handle;
-    char             fingerprint[36]; /* "fp_" and hexadecimal */
-    uint32_t         named;           /* connections that want it */
-    atomic_uint      refs;            /* requests, names, its loader */
-    uint64_t         linger_ns;       /* when it goes, if nobody names it */
-    int              removing;
-    atomic_int       gone; /* the step loop has let go of it */
-    serve_t         *serve;
+    version_t           *next;
+    version_t           *mail_next;
+    char                *weights;   /* as in the manifest */
+    uint8_t              ident[16]; /* of its file, or its folder's files */
+    uint64_t             size;      /* bytes of weights */
+    int                  fd;   /* the file, open until loaded; -1: a folder */
+    int                  root; /* the same of --model-root, for a folder */
+    char                *path; /* of the folder, below it */
+    uint32_t             context;
+    quant_t              quant;
+    const chat_format_t *format; /* the operator's; NULL: the template's */
+    atomic_int           state;
+    atomic_uint          progress; /* 0..1000 */
+    char                 error[K_ERR_MAX];
+    int64_t              created;
+    model_t             *model;
+    vocab_t              vocab;
+    grammar_vocab_t     *grammars; /* the same as grammars see it */
+    defaults_t           defaults;
+    dialog_t             dialog;
+    dialog_t             dialog_tools; /* for requests with tools, or none */
+    char                 template_error[256];
+    sched_model_t       *handle;
+    char                 fingerprint[36]; /* "fp_" and hexadecimal */
+    uint32_t             named;           /* connections that want it */
+    atomic_uint          refs;            /* requests, names, its loader */
+    uint64_t             linger_ns;       /* when it goes, if nobody names it */
+    int                  removing;
+    atomic_int           gone; /* the step loop has let go of it */
+    serve_t             *serve;
 };
 
 
@@ -417,6 +418,7 @@ struct serve_s {
     req_t          *grammar_now[SERVE_GRAMMARS_MAX]; /* what each works on */
     uint32_t        n_grammar_threads;
     int             grammar_stop;
+    atomic_uint     grammars; /* requests in the queue or in work */
     atomic_uint     grammar_number;
     struct {
         _Atomic uint64_t made;

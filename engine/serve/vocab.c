@@ -5,6 +5,7 @@
  */
 
 #include "engine/base.h"
+#include "engine/chat/format.h"
 #include "engine/serve/vocab.h"
 
 #include <errno.h>
@@ -497,7 +498,8 @@ vocab_is_protected(const gguf_str_t *s)
     }
 
     return vocab_listed(vocab_protect, VOCAB_COUNT(vocab_protect), s)
-           || vocab_listed(vocab_eog, VOCAB_COUNT(vocab_eog), s);
+           || vocab_listed(vocab_eog, VOCAB_COUNT(vocab_eog), s)
+           || chat_format_token(s->data, s->len);
 }
 
 

@@ -135,9 +135,9 @@ static size_t
 control_at(const char *s, size_t len)
 {
     static const char *const names_[] = {
-        "[TOOL_CALLS]", "[ARGS]",      "[CALL_ID]",    "[THINK]",
+        "[TOOL_CALLS]", "[ARGS]",       "[CALL_ID]",    "[THINK]",
         "[/THINK]",     "<tool_call|>", "<|tool_call>", "<|\"|>",
-        "<|channel>",   "<channel|>",  "<escape>"};
+        "<|channel>",   "<channel|>",   "<escape>"};
     const char *end;
     size_t      i, n;
 
@@ -242,8 +242,8 @@ complain(const char *where, const char *what, const char *text,
 static int
 buf_is(const buf_t *buf, const char *s)
 {
-    return buf->len == strlen(s) && memcmp(buf->data ? buf->data : "", s,
-                                           buf->len) == 0;
+    return buf->len == strlen(s)
+           && memcmp(buf->data ? buf->data : "", s, buf->len) == 0;
 }
 
 
@@ -295,23 +295,21 @@ example(const chat_format_t *f, const char *where, const json_t *row)
 {
     const char  *text = text_of(row, "text"), *prompt = text_of(row, "prompt");
     const char  *rest = text_of(row, "rest");
-    chat_parse_t opt = {.format = f,
-                        .calls = !json_is_true(json_object_get(row,
-                                                               "calls_off")),
-                        .reasoning =
-                            !json_is_true(json_object_get(row,
-                                                          "reasoning_off")),
-                        .names = names,
-                        .custom = custom,
-                        .schemas = schemas,
-                        .n_names = 3};
-    size_t       len = strlen(text), i;
-    result_t     one, r;
-    int          at, end = !json_is_false(json_object_get(row, "end"));
+    chat_parse_t opt = {
+        .format = f,
+        .calls = !json_is_true(json_object_get(row, "calls_off")),
+        .reasoning = !json_is_true(json_object_get(row, "reasoning_off")),
+        .names = names,
+        .custom = custom,
+        .schemas = schemas,
+        .n_names = 3};
+    size_t   len = strlen(text), i;
+    result_t one, r;
+    int      at, end = !json_is_false(json_object_get(row, "end"));
 
     at = *rest ? CHAT_AT_START : chat_format_at(f, prompt, strlen(prompt));
-    opt.thinking = at == CHAT_AT_THOUGHT
-                   || json_is_true(json_object_get(row, "thinking"));
+    opt.thinking =
+        at == CHAT_AT_THOUGHT || json_is_true(json_object_get(row, "thinking"));
     opt.content = at == CHAT_AT_CONTENT;
 
     run(&opt, text, len, len + 1, len + 1, 0, end, &one);
@@ -469,12 +467,38 @@ types(void)
 }
 
 
+static void
+tokens(void)
+{
+    static const char *const yes[] = {"<tool_call>",
+                                      "</seed:think>",
+                                      "[ARGS]",
+                                      "<escape>",
+                                      "<｜tool▁sep｜>",
+                                      "[/THINK]",
+                                      "</minimax:tool_call>",
+                                      "<arg_key>"};
+    static const char *const no[] = {"<br>", "[1]",    "tool_call", "<",
+                                     "><",   "<html>", "[]"};
+    size_t                   i;
+
+    for (i = 0; i < llm_countof(yes); i++) {
+        ok(chat_format_token(yes[i], strlen(yes[i])), "%s is named", yes[i]);
+    }
+
+    for (i = 0; i < llm_countof(no); i++) {
+        ok(!chat_format_token(no[i], strlen(no[i])), "%s is not", no[i]);
+    }
+}
+
+
 int
 main(void)
 {
     struct dirent **list;
     int             i, n;
 
+    tokens();
     templates("../shared/data/chat-templates");
     types();
 

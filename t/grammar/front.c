@@ -36,6 +36,7 @@ static void patterns(void);
 static void choices(void);
 static void tokens(void);
 static void limits(void);
+static void out_of_time(void);
 static void limit(const char *name, front_t front, const buf_t *s, int rc);
 static void repeat_str(buf_t *s, const char *what, size_t n);
 static void unicode(void);
@@ -113,6 +114,7 @@ static const refusal_t lark[] = {
     {"start: A\nA: %json {}", -EINVAL, "%json in a terminal"},
     {"start: %json [", -EINVAL, "%json without an object"},
     {"start: %json {", -EINVAL, "%json without an object"},
+    {"start: %json {\"type\": 1}", -EINVAL, "line 1, column 8: %json: "},
     {"start: \"a\" & \"b\"", -ENOTSUP, "outside of terminals"},
     {"start: ~\"a\"", -ENOTSUP, "outside of terminals"},
     {"start: A\nA: \"a\" -> b", -EINVAL, "an alias in a terminal"},
@@ -120,6 +122,8 @@ static const refusal_t lark[] = {
     {"start: /a$/", -ENOTSUP, "an anchor"},
     {"start: /a\\b/", -ENOTSUP, "an anchor"},
     {"start: /\".*?\"/", -ENOTSUP, "a lazy repeat"},
+    {"start: /a+?/", -ENOTSUP, "a lazy repeat"},
+    {"start: /(?=a)(?:a|b)*?bc*/", -ENOTSUP, "a lazy repeat"},
     {"start: /a++/", -ENOTSUP, "possessive"},
     {"start: /(?>a)/", -ENOTSUP, "atomic"},
     {"start: /(a)\\1/", -ENOTSUP, "back-references"},
@@ -179,6 +183,7 @@ main(int argc, char **argv)
     choices();
     tokens();
     limits();
+    out_of_time();
 
     return tap_done();
 }
@@ -413,9 +418,17 @@ unicode(void)
         {"lark", "start: C_COMMENT\n%import common.C_COMMENT", "/* * **/",
          "/* */ */"},
         {"lark", "start: X\nX: ~/a*/ & /[ab]{0,3}/", "aba", "aa"},
+        {"lark", "start: /\\/(?!\\/)(\\\\.|[^\\/\\\\])*?\\/[is]*/", "/a/is",
+         "//"},
+        {"lark", "start: /a[^b]*?bc*|(?:x(?:yz){2,}?)*w+/", "acbcc", "abb"},
         {"lark", "%llguidance {}\nstart: x-y -> z\nx-y: \"1\"", "1", "2"},
         {"lark", "start: \"a\"{,2} \"b\"", "aab", "aaab"},
         {"lark", "start: \"a\"  \\\n  \"b\"", "ab", "a"},
+        {"lark",
+         "start: \"x\" %json {\"properties\": {\"a}\\\"\": {\"type\": "
+         "\"integer\"}},\n\"required\": [\"a}\\\"\"], \"type\": \"object\"} "
+         "\"y\"",
+         "x{\"a}\\\"\":12}y", "x{}y"},
         {"gbnf", "root ::= a_b\n  | \"c\"\na_b ::= \"x\"", "c", "xc"},
         {"gbnf", "root ::= root \"a\" | \"b\"", "baa", "aa"},
         {"gbnf", "root ::= \"a\"{0,1000000} \"b\"", "aab", "bb"},
@@ -494,6 +507,31 @@ tokens(void)
         ok(rc == 0 && accepts(gr, "a\xff<|x|>b", 8) == 1
                && accepts(gr, "a<|x|>b", 7) == 0,
            "a control token: %s", sources[i]);
+        gr_free(gr);
+    }
+}
+
+
+/* Without time left every front end says so. */
+static void
+out_of_time(void)
+{
+    static const char *const sources[] = {"root ::= \"a\" b\nb ::= \"c\"",
+                                          "start: \"a\" B\nB: \"b\"", "ab"};
+    gr_limits_t              limits = {.max_ns = 1};
+    gr_node_t                node;
+    gr_t                    *gr;
+    char                     err[100];
+    size_t                   i;
+    int                      rc;
+
+    for (i = 0; i < llm_countof(fronts); i++) {
+        err[0] = '\0';
+        (void) gr_new(&limits, &gr);
+        rc = fronts[i].front(gr, sources[i], strlen(sources[i]), &node, err,
+                             sizeof(err));
+        ok(rc == -E2BIG && err[0], "%s: out of time: %d, %s", fronts[i].name,
+           rc, err);
         gr_free(gr);
     }
 }

@@ -14,6 +14,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ import tempfile
 import lark
 
 CANDIDATES = 250
-KEEP = 60
+KEEP = 13  # of each verdict
 
 DRIVER = r'''
 #include "unicode.h"
@@ -86,7 +87,11 @@ class Llama:
         data = part('g') + part(source)
         for t in texts:
             data += part('t') + part(t)
-        out = subprocess.run([self.bin], input=data, capture_output=True)
+        try:
+            out = subprocess.run([self.bin], input=data, capture_output=True,
+                                 timeout=5)
+        except subprocess.TimeoutExpired:  # nullable loops, say
+            return None
         out = out.stdout.split()
         if out[:1] != [b'1']:
             return None
@@ -100,11 +105,16 @@ def by_lark(source, texts):
         return None
     out = []
     for t in texts:
+        signal.alarm(20)
         try:
             parser.parse(t)
             out.append(True)
         except lark.exceptions.LarkError:
             out.append(False)
+        except TimeoutError:
+            return None
+        finally:
+            signal.alarm(0)
     return out
 
 
@@ -416,7 +426,12 @@ def random_cases(rng, count, make, oracle, letters, longest):
                [verdicts[i] for i in order])
 
 
+def late(*_):
+    raise TimeoutError
+
+
 def main():
+    signal.signal(signal.SIGALRM, late)
     llama = Llama(*sys.argv[1:3])
     rng = random.Random(4)
     many = int(sys.argv[3]) if len(sys.argv) > 3 else 30

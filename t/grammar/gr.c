@@ -785,10 +785,132 @@ test_errors(void)
 }
 
 
+/* Lexemes and states that a program needs for all of text. */
+static void
+need(gr_t *gr, gr_node_t node, const char *text, gr_stats_t *stats)
+{
+    gr_parse_t *p = NULL;
+    size_t      i;
+    int         rc;
+
+    rc = gr_finish(gr, node);
+    rc = rc ? rc : gr_parse_new(gr, NULL, &p);
+
+    for (i = 0; rc >= 0 && text[i]; i++) {
+        rc = gr_parse_push(p, (uint8_t) text[i]) == 1 ? 1 : -1;
+    }
+
+    ok(rc >= 0 && gr_parse_complete(p), "reads '%.20s'", text);
+    gr_stats(gr, stats);
+    gr_parse_free(p);
+}
+
+
+/* Rules whose letters are rules, as GBNF has them, become one text. */
+static void
+test_fold(void)
+{
+    gr_stats_t stats;
+    gr_node_t  list[3], body;
+    uint32_t   item, tail, i;
+    gr_t      *gr;
+
+    gr_new(NULL, &gr);
+    item = gr_rule_new(gr);
+    tail = gr_rule_new(gr);
+    gr_rule_set(gr, item, gr_literal(gr, "a", 1));
+
+    list[0] = gr_rule(gr, item);
+    list[1] = gr_rule(gr, tail);
+    body = gr_repeat(gr, gr_seq(gr, list, 2), 0, 1);
+    gr_rule_set(gr, tail, body);
+
+    list[0] = gr_literal(gr, "(", 1);
+    list[2] = gr_literal(gr, ")", 1);
+    need(gr, gr_seq(gr, list, 3), "(aaa)", &stats);
+    is_int(stats.lexemes, 1, "a right recursive rule of letters: one lexeme");
+    gr_free(gr);
+
+    gr_new(NULL, &gr);
+    tail = gr_rule_new(gr);
+    list[0] = gr_rule(gr, tail);
+    list[1] = gr_literal(gr, "ab", 2);
+    list[0] = gr_seq(gr, list, 2);
+    list[1] = gr_literal(gr, "c", 1);
+    gr_rule_set(gr, tail, gr_alt(gr, list, 2));
+    need(gr, gr_rule(gr, tail), "cababab", &stats);
+    is_int(stats.lexemes, 1, "a left recursive one");
+    gr_free(gr);
+
+    /* A count of what is no text is counted, not written out. */
+
+    gr_new(NULL, &gr);
+    tail = gr_rule_new(gr);
+    list[0] = gr_literal(gr, "(", 1);
+    list[1] = gr_repeat(gr, gr_rule(gr, tail), 0, 1);
+    list[2] = gr_literal(gr, ")", 1);
+    gr_rule_set(gr, tail, gr_seq(gr, list, 3));
+    body = gr_repeat(gr, gr_rule(gr, tail), 2, 1000000);
+    need(gr, body, "()(())((()))", &stats);
+    ok(stats.states < 40, "up to a million of a rule: %u states", stats.states);
+    gr_free(gr);
+
+    /* Nesting that no stack of C could follow. */
+
+    gr_new(NULL, &gr);
+    body = gr_literal(gr, "a", 1);
+
+    for (i = 0; i < 200000; i++) {
+        list[0] = gr_text_marked(gr, RE_CHAR, GR_MARK_FREE);
+        list[1] = body;
+        body = gr_alt(gr, list, 2);
+    }
+
+    need(gr, body, "a", &stats);
+    gr_free(gr);
+}
+
+
+static void
+test_limits(void)
+{
+    gr_limits_t limits = {.max_states = 50};
+    const char *msg;
+    gr_parse_t *p;
+    gr_node_t   list[3];
+    uint32_t    rule;
+    gr_t       *gr;
+    int         i, rc;
+
+    gr_new(&limits, &gr);
+    rule = gr_rule_new(gr);
+    list[0] = gr_literal(gr, "(", 1);
+    list[1] = gr_repeat(gr, gr_rule(gr, rule), 0, 100);
+    list[2] = gr_literal(gr, ")", 1);
+    gr_rule_set(gr, rule, gr_seq(gr, list, 3));
+    is_int(gr_finish(gr, gr_repeat(gr, gr_rule(gr, rule), 0, 100)), 0,
+           "a program of many states");
+    gr_parse_new(gr, NULL, &p);
+
+    for (i = 0, rc = 1; i < 200 && rc == 1; i++) {
+        rc = gr_parse_push(p, i % 2 ? ')' : '(');
+    }
+
+    is_int(rc, -E2BIG, "too many after %d bytes", i);
+    is_int(gr_parse_depth(p), i - 1, "nothing changed");
+    is_int(gr_failed(gr, &msg), -E2BIG, "%s", msg);
+    is_int(gr_parse_push(p, 'x'), 0, "what is known still holds");
+    gr_parse_free(p);
+    gr_free(gr);
+}
+
+
 int
 main(int argc, char **argv)
 {
     test_errors();
+    test_fold();
+    test_limits();
     test_random(argc > 1 ? atoi(argv[1]) : 150, argc > 2 ? atoi(argv[2]) : 5);
     test_capture();
 

@@ -385,6 +385,57 @@ test_bench(uint32_t every, const char *only)
 }
 
 
+/* What does not show in whether a value is in a type. */
+static void
+test_forms(void)
+{
+    static const char order[] =
+        "{\"$ref\":\"#/$defs/a\",\"type\":\"object\",\"required\":[\"z\"],"
+        "\"properties\":{\"b\":{},\"a\":false},"
+        "\"$defs\":{\"a\":{\"properties\":{\"c\":true}}}}";
+    static const char endless[] = "{\"type\":\"object\",\"required\":[\"a\"],"
+                                  "\"properties\":{\"a\":{\"$ref\":\"#\"}}}";
+    static const char twice[] =
+        "{\"properties\":{\"k\":{\"type\":\"array\",\"uniqueItems\":true}}}";
+    static const char few[] = "{\"enum\":[1,1.0,\"a\",null,true,\"a\"]}";
+    static const char many[] = "{\"type\":\"string\",\"maxLength\":1}";
+    const jt_form_t  *form;
+    model_t           m;
+    uint32_t          n;
+
+    ok(model_open(&m, order, sizeof(order) - 1, NULL, 1) == 0
+           && jt_form(m.jt, m.type, &form) == 0 && form->n_objects == 1
+           && form->objects[0].n_members == 4,
+       "members of a schema, of its parts, and required ones");
+    is_str(form->objects[0].members[0].name.s, "b", "its own first");
+    is_str(form->objects[0].members[2].name.s, "c", "then those of its $ref");
+    is_str(form->objects[0].members[3].name.s, "z", "then required ones");
+    is_int(form->objects[0].members[1].type, JT_NOTHING, "false: never");
+    model_close(&m);
+
+    ok(model_open(&m, endless, sizeof(endless) - 1, NULL, 1) == 0
+           && jt_empty(m.jt, m.type) == 1,
+       "an object that needs one of its own kind is empty");
+    model_close(&m);
+
+    ok(model_open(&m, twice, sizeof(twice) - 1, NULL, 1) == -ENOTSUP,
+       "uniqueItems over anything is refused");
+    ok(strncmp(err, "#/properties/k/uniqueItems: ", 28) == 0, "by name: %s",
+       err);
+    model_close(&m);
+
+    ok(model_open(&m, few, sizeof(few) - 1, NULL, 1) == 0
+           && jt_count(m.jt, m.type, 100, &n) == 0 && n == 4,
+       "four values");
+    model_close(&m);
+
+    ok(model_open(&m, many, sizeof(many) - 1, NULL, 1) == 0
+           && jt_count(m.jt, m.type, 5000, &n) == 0 && n == 5000,
+       "values are counted up to a limit");
+    model_close(&m);
+}
+
+
 int
 main(int argc, char **argv)
 {
@@ -401,6 +452,7 @@ main(int argc, char **argv)
         return tap_done();
     }
 
+    test_forms();
     test_suite();
     test_bench(8, NULL);
 

@@ -26,15 +26,15 @@ typedef gr_node_t (*make_pt)(gr_t *gr);
 
 static uint64_t seed = 1;
 
-static const unsigned variants[VARIANTS] = {
-    0,
-    MASK_NO_SHARED,
-    MASK_NO_BASE | MASK_NO_SHARED,
-    MASK_NO_REF | MASK_NO_SHARED,
-    MASK_NO_GROUP,
-    MASK_NO_ENTRY | MASK_NO_SHARED,
-    MASK_NO_SHARED | MASK_NO_BASE | MASK_NO_REF | MASK_NO_ENTRY
-        | MASK_NO_GROUP};
+static const unsigned variants[VARIANTS] = {0,
+                                            MASK_NO_SHARED,
+                                            MASK_NO_BASE | MASK_NO_SHARED,
+                                            MASK_NO_REF | MASK_NO_SHARED,
+                                            MASK_NO_GROUP,
+                                            MASK_NO_ENTRY | MASK_NO_SHARED,
+                                            MASK_NO_SHARED | MASK_NO_BASE
+                                                | MASK_NO_REF | MASK_NO_ENTRY
+                                                | MASK_NO_GROUP};
 
 
 static uint32_t
@@ -116,17 +116,15 @@ make_json(gr_t *gr)
     list[0] = str;
     list[1] = text(gr, "-?(0|[1-9][0-9]*)(\\.[0-9]+)?");
     list[2] = text(gr, "true|false|null");
-    list[3] =
-        seq(gr, lit(gr, "["),
-            alt(gr, GR_EMPTY, seq(gr, v, gr_repeat(gr, item, 0, 3), GR_EMPTY),
-                GR_NONE),
-            lit(gr, "]"));
+    list[3] = seq(gr, lit(gr, "["),
+                  alt(gr, GR_EMPTY,
+                      seq(gr, v, gr_repeat(gr, item, 0, 3), GR_EMPTY), GR_NONE),
+                  lit(gr, "]"));
     list[4] = seq(gr, lit(gr, "{"),
                   alt(gr, GR_EMPTY,
                       seq(gr, member,
-                          gr_repeat(gr,
-                                    seq(gr, lit(gr, ","), member, GR_EMPTY), 0,
-                                    RE_INF),
+                          gr_repeat(gr, seq(gr, lit(gr, ","), member, GR_EMPTY),
+                                    0, RE_INF),
                           GR_EMPTY),
                       GR_NONE),
                   lit(gr, "}"));
@@ -162,12 +160,50 @@ make_object(gr_t *gr)
     list[n++] = gr_text(gr, other);
     list[n++] = lit(gr, ":");
     list[n++] = gr_text(gr, lexeme[1]);
-    list[n++] = gr_repeat(gr, seq(gr, lit(gr, ","), gr_text(gr, other),
-                                  gr_text(gr, pattern(gr, ":(1[0-9]*|ab?)"))),
+    list[n++] = gr_repeat(gr,
+                          seq(gr, lit(gr, ","), gr_text(gr, other),
+                              gr_text(gr, pattern(gr, ":(1[0-9]*|ab?)"))),
                           0, 3);
     list[n++] = lit(gr, "}");
 
     return gr_seq(gr, list, n);
+}
+
+
+/* Strings of which much is allowed, but not all. */
+static gr_node_t
+make_strings(gr_t *gr)
+{
+    re_set_t *set = gr_re(gr);
+    re_t      has, word, re[8];
+    gr_node_t list[3];
+    uint32_t  i, n = 0;
+
+    has = re_concat(set, RE_TEXT, re_concat(set, re_str(set, "ab"), RE_TEXT));
+    word = pattern(gr, "[a-z0-9]{0,5}[a-z0-9](\\.[a-z]+-?)*");
+
+    re[n++] = has;
+    re[n++] = re_minus(set, RE_TEXT, has);
+    re[n++] =
+        re_and(set, word, re_repeat(set, re_byte_range(set, 0, 255), 0, 12));
+    re[n++] = re_minus(set, pattern(gr, "[a-z_-]{1,40}"), re_str(set, "abc"));
+    re[n++] = re_or(set, re_str(set, "12"), re_concat(set, has, RE_CHAR));
+    re[n++] = pattern(gr, "[^\\s]{2,}|.{3,9}");
+    re[n++] = re_minus(set, RE_TEXT, re_str(set, "\xc3\xa9z"));
+
+    list[0] = GR_EMPTY;
+
+    for (i = 0; i < n; i++) {
+        list[1] = gr_text(gr, quoted(gr, re[i]));
+        list[2] = alt(gr, lit(gr, ","), lit(gr, ", "), GR_NONE);
+        list[0] = gr_seq(gr, list, 3);
+    }
+
+    list[1] = alt(gr, gr_text(gr, quoted(gr, re[3])),
+                  gr_text(gr, quoted(gr, re[0])), lit(gr, "\"1\""));
+
+    return alt(gr, gr_seq(gr, list, 2), gr_text(gr, quoted(gr, re[1])),
+               gr_text(gr, re[5]));
 }
 
 
@@ -224,8 +260,7 @@ make_cuts(gr_t *gr)
 
 /* A machine that captures: words, each at most once. */
 static int
-once_expand(gr_t *gr, void *data, const void *key, size_t len,
-            gr_edges_t *out)
+once_expand(gr_t *gr, void *data, const void *key, size_t len, gr_edges_t *out)
 {
     re_set_t   *set = gr_re(gr);
     re_t        word = pattern(gr, "[a-d]{1,2}:?");
@@ -242,10 +277,8 @@ once_expand(gr_t *gr, void *data, const void *key, size_t len,
     }
 
     if (re_is_none(set, word, 0) == RE_NO) {
-        gr_edge_capture(out, gr_lexeme(gr, re_concat(set, word,
-                                                     re_str(set, ",")),
-                                       0),
-                        7);
+        gr_edge_capture(
+            out, gr_lexeme(gr, re_concat(set, word, re_str(set, ",")), 0), 7);
     }
 
     return 0;
@@ -282,8 +315,7 @@ make_once(gr_t *gr)
     *data = machine;
 
     return seq(gr, lit(gr, "<"),
-               gr_machine_node(gr, gr_state(gr, machine, "", 0)),
-               lit(gr, ">"));
+               gr_machine_node(gr, gr_state(gr, machine, "", 0)), lit(gr, ">"));
 }
 
 
@@ -291,11 +323,11 @@ make_once(gr_t *gr)
 static gr_node_t
 random_node(gr_t *gr, gr_node_t self, int depth)
 {
-    static const char *const texts[] = {"a",     "[ab]+",  "b?c", "\"",
-                                        "[^b]*", "a{2,5}", ",",   "1[12]*",
+    static const char *const texts[] = {"a",      "[ab]+",   "b?c", "\"",
+                                        "[^b]*",  "a{2,5}",  ",",   "1[12]*",
                                         "ab|abc", "\\u00e9+"};
-    gr_node_t list[3];
-    uint32_t  i, n;
+    gr_node_t                list[3];
+    uint32_t                 i, n;
 
     if (depth == 0 || rnd(4) == 0) {
         return text(gr, texts[rnd(llm_countof(texts))]);
@@ -365,10 +397,13 @@ static void
 make_words(words_t *w, int random, const char *sample)
 {
     static const char *const parts[] = {
-        "a", "b", "c", "x y", "\"", "\":", "\",\"", "{\"a\":", "12", ",", ", ",
-        "abc", "\xc3\xa9", "\xc3", "\xa9", "\xe4\xb8", "\xad", "\xe4\xb8\xad",
-        "\\n", "\\", "u00", "1", "[", "]}", "}", "true", "\n", ":", "<", "<a",
-        "(", ")", "z", " ", ".", "\xf0\x9f", "\x98\x80", "d:"};
+        "a",        "b",       "c",    "x y",      "\"",   "\":",
+        "\",\"",    "{\"a\":", "12",   ",",        ", ",   "abc",
+        "\xc3\xa9", "\xc3",    "\xa9", "\xe4\xb8", "\xad", "\xe4\xb8\xad",
+        "\\n",      "\\",      "u00",  "1",        "[",    "]}",
+        "}",        "true",    "\n",   ":",        "<",    "<a",
+        "(",        ")",       "z",    " ",        ".",    "\xf0\x9f",
+        "\x98\x80", "d:"};
     char     word[64];
     uint32_t i, k, n, len, total = (uint32_t) strlen(sample);
     uint8_t  b;
@@ -628,8 +663,8 @@ finishes(gr_parse_t *p, int all)
 
             for (k = 0, key = count + 1; k < count; k++) {
                 key = (key ^ threads[k].row) * 0x9e3779b97f4a7c15ull;
-                key = (key ^ (uint32_t) threads[k].lexer)
-                      * 0xff51afd7ed558ccdull;
+                key =
+                    (key ^ (uint32_t) threads[k].lexer) * 0xff51afd7ed558ccdull;
                 key ^= key >> 29;
             }
 
@@ -812,6 +847,8 @@ test_walks(void)
         {"chars", make_chars, "abc(a,bb(1)c,z),zzbc"},
         {"tools", make_tools, "hello <b <ab a b.<a aab.x"},
         {"cuts", make_cuts, "abc\"1c,\xc3\xa9,abc,aab1"},
+        {"strings", make_strings,
+         "\"aaab\", \"cc,\",\"x.y-\",\"aa_a\",\"abcc\", \"x y\",\"\""},
         {"once", make_once, "<a,ab,b:,ca,d:,aa:,>"},
     };
     static words_t   w;
@@ -825,8 +862,7 @@ test_walks(void)
             make_words(&w, k > 0, list[i].sample);
             vocab = make_vocab(&w);
 
-            good = vocab
-                   && test_grammar(&w, vocab, list[i].make, 12, 1) == 1;
+            good = vocab && test_grammar(&w, vocab, list[i].make, 12, 1) == 1;
             ok(good, "%s, vocabulary %zu: masks are exact", list[i].name, k);
             grammar_vocab_release(vocab);
         }
@@ -834,7 +870,9 @@ test_walks(void)
 
     for (i = 0, good = 1, k = 0; i < 60 && good; i++) {
         seed = random_seed = 1000 + i;
-        make_words(&w, 1, "ab\"ccab,112,a\xc3\xa9" "bcbb");
+        make_words(&w, 1,
+                   "ab\"ccab,112,a\xc3\xa9"
+                   "bcbb");
         vocab = make_vocab(&w);
         good = test_grammar(&w, vocab, make_random, 2, 1);
         k += good == 1;

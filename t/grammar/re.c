@@ -8,6 +8,7 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include "engine/grammar/js_value.h"
 #include "engine/grammar/re_dfa.h"
 #include "t/lib/tap.h"
 
@@ -600,7 +601,7 @@ test_details(void)
 
     re_free(set);
     set = re_new(&little);
-    is_int(re_ecma(set, "(a|aa|aaa|b.{9,90}c){9,90}x", 27, &a, err,
+    is_int(re_ecma(set, "(a.{60}|b.{70}|.{2}a|.b){9,}x", 29, &a, err,
                    sizeof(err)),
            0, "compiled with few steps");
 
@@ -728,6 +729,45 @@ from_stdin(void)
 }
 
 
+/* Ranges of code points, also across the lengths and edges of UTF-8. */
+static void
+test_ranges(void)
+{
+    static const uint32_t edges[] = {
+        0x0,    0x7f,    0x80,    0x7ff,   0x800,   0xfff,    0x1000,
+        0x17ff, 0x1800,  0x2027,  0xcfff,  0xd7ff,  0xe000,   0xfffd,
+        0xffff, 0x10000, 0x3ffff, 0x40000, 0xfffff, 0x100000, 0x10ffff};
+    re_set_t *set = re_new(NULL);
+    uint32_t  i, j, k, lo, hi, cp, wrong = 0, n = 0;
+    size_t    len;
+    char      text[4];
+    re_t      re;
+
+    for (i = 0; i < llm_countof(edges); i++) {
+        for (j = i; j < llm_countof(edges); j++) {
+            lo = edges[i];
+            hi = edges[j];
+            re = re_range(set, lo, hi);
+
+            for (k = 0; k < 4 * llm_countof(edges); k++) {
+                cp = edges[k / 4] + k % 4 - 1;
+
+                if (cp > 0x10ffff || (cp >= 0xd800 && cp <= 0xdfff)) {
+                    continue;
+                }
+
+                len = js_utf8_put(text, cp);
+                wrong += re_match(set, re, text, len) != (cp >= lo && cp <= hi);
+                n++;
+            }
+        }
+    }
+
+    is_int(wrong, 0, "ranges of code points: %u questions", n);
+    re_free(set);
+}
+
+
 int
 main(int argc, char **argv)
 {
@@ -742,6 +782,7 @@ main(int argc, char **argv)
     test_patterns();
     test_details();
     test_trie();
+    test_ranges();
 
     return tap_done();
 }

@@ -113,14 +113,31 @@ random_leaf(re_set_t *set, lang_t *l)
 {
     uint64_t bits[4] = {0};
     char     s[4];
-    int      i, n;
+    int      i, k, n;
 
     memset(l->in, 0, STRINGS);
 
-    switch (rnd(6)) {
+    switch (rnd(8)) {
     case 0:
         l->re = RE_EMPTY;
         l->in[0] = 1;
+        break;
+
+    case 6:
+        l->re = RE_TEXT;
+        memset(l->in, 1, STRINGS);
+        break;
+
+    case 7:
+        i = (int) rnd(3);
+        n = rnd(2) ? MAX_LEN : i + (int) rnd(3);
+        l->re =
+            re_length(set, (uint32_t) i, n == MAX_LEN ? RE_INF : (uint32_t) n);
+
+        for (k = 0; k < STRINGS; k++) {
+            l->in[k] = lens[k] >= i && lens[k] <= n;
+        }
+
         break;
 
     case 1:
@@ -153,7 +170,7 @@ random_node(re_set_t *set, const lang_t *a, const lang_t *b, lang_t *l)
     uint32_t min, max;
     int      i, kind;
 
-    kind = (int) rnd(9);
+    kind = (int) rnd(11);
 
     switch (kind) {
     case 0:
@@ -180,6 +197,16 @@ random_node(re_set_t *set, const lang_t *a, const lang_t *b, lang_t *l)
 
         for (i = 0; i < STRINGS; i++) {
             l->in[i] = !a->in[i];
+        }
+
+        break;
+
+    case 9:
+    case 10:
+        l->re = re_minus(set, kind == 9 ? RE_TEXT : a->re, b->re);
+
+        for (i = 0; i < STRINGS; i++) {
+            l->in[i] = (kind == 9 || a->in[i]) && !b->in[i];
         }
 
         break;
@@ -249,7 +276,7 @@ check_none(re_set_t *set, const lang_t *l)
 
 
 static void
-test_random(void)
+test_random(int rounds)
 {
     lang_t    pool[24], l;
     re_set_t *set;
@@ -260,7 +287,7 @@ test_random(void)
     bad = 0;
     none = 0;
 
-    for (round = 0; round < 60 && bad + none == 0; round++) {
+    for (round = 0; round < rounds && bad + none == 0; round++) {
         set = re_new(NULL);
         dfa = re_dfa_new(set, 0, 0);
 
@@ -289,16 +316,16 @@ test_random(void)
     }
 
     buf_free(&out);
-    is_int(bad, 0, "960 random expressions on 364 strings each");
+    is_int(bad, 0, "%d random expressions on 364 strings each", rounds * 16);
     is_int(none, 0, "emptiness, and an example of each");
 }
 
 
 int
-main(void)
+main(int argc, char **argv)
 {
     make_strings();
-    test_random();
+    test_random(argc > 1 ? atoi(argv[1]) : 60);
 
     return tap_done();
 }

@@ -34,7 +34,7 @@ my @good = (
     [$engine . 'llm_model m { weights a; names x y; context 4096; }', 'location /v1/ { llm_pass y; }'],
     [$engine . 'llm_model m { engine local; weights a; context 8k; }', 'location /v1/ { llm_pass; }'],
     [$engine . 'llm_model m { weights folder/; quant q4_k; }
-        llm_model n { quant q8_0; weights a; } llm_model o { quant none; weights a; }',
+        llm_model n { quant q8_0; weights a; } llm_model o { quant none; weights a; tool_format hermes; }',
         'location /v1/ { llm_pass; }'],
     ['llm_engine a { } llm_engine b { socket unix:/b; }
         llm_model m { engine b; weights a; }', 'location /v1/ { llm_pass engine=b; }
@@ -81,6 +81,8 @@ my @http = (
     [$engine . 'llm_model m { weights a; quant q3_k; }', 'quant.*q4_k'],
     [$engine . 'llm_model m { weights a; quant none; quant q8_0; }', 'duplicate'],
     [$engine . 'llm_model m { weights a; quant; }', 'number of arguments'],
+    [$engine . 'llm_model m { weights a; tool_format hermes; tool_format auto; }', 'duplicate'],
+    [$engine . 'llm_model m { weights a; tool_format a"b; }', 'a"b'],
     [$engine . 'llm_model m { weights a; colour red; }', 'colour'],
     [$engine . 'llm_model m { weights a; } llm_model m { weights b; }', 'duplicate|"m"'],
     [$engine . 'llm_model m { weights a; names x; } llm_model x { weights b; }', '"x"'],

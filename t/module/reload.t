@@ -53,13 +53,13 @@ is($manifest->{models}[0]{weights}, 'a.gguf', 'manifest: weights');
 @c = streams(6, 'reload');
 $t->conf(%conf, model => 'llm_model smollm2 { engine local; weights a.gguf; }
     llm_model second { engine local; weights sub/b.gguf; context 2k; names two zwei;
-        quant q4_k; }');
+        quant q4_k; tool_format hermes; }');
 my @old = $t->reload;
 ($json) = $t->engine_log(qr/manifest.*second/) =~ /(\{.*\})/;
 $manifest = JSON::PP::decode_json($json);
 is($manifest->{models}[1]{context}, 2048, 'reload: the new manifest');
 is_deeply($manifest->{models}[1]{names}, ['two', 'zwei'], 'reload: its names');
-is_deeply($manifest->{models}[1]{options}, { quant => 'q4_k' }, 'reload: its quantisation');
+is_deeply($manifest->{models}[1]{options}, { quant => 'q4_k', tool_format => 'hermes' }, 'reload: its options');
 is_deeply($manifest->{models}[0]{options}, {}, 'reload: the first one has none');
 is($t->post('/v1/chat/completions', chat(sse()))->{status}, 200, 'reload: new workers answer');
 is($c[0]->event(0.3), undef, 'reload: old streams wait');

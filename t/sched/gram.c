@@ -476,13 +476,14 @@ test_matrix(void)
     rig_t        rig;
     grammar_t    g[6];
     rig_group_t *r;
-    uint32_t     round, i, k, rounds = 14, step, crowded, late = 0;
+    uint32_t     round, i, k, rounds = 14, step, crowded;
+    uint32_t     late = 0, preempted = 0, redrawn = 0;
     uint64_t     x = 88172645463325252ull;
     int          wrong;
 
     for (round = 0; round < rounds; round++) {
         rig_open(&rig, &(rig_conf_t){.seqs = 5 + round % 4,
-                                     .pages = 20 + 10 * (round % 3),
+                                     .pages = 10 + 8 * (round % 3),
                                      .context = 300,
                                      .logits = 8 + round % 7,
                                      .mask_threads = round % 5,
@@ -530,10 +531,14 @@ test_matrix(void)
         }
 
         late += (uint32_t) rig.st.masks_late;
+        preempted += (uint32_t) rig.st.preemptions;
+        redrawn += (uint32_t) rig.st.redrawn;
         is_int(wrong, 0, "matrix %u: all as it must be", round);
         is_int(crowded, 0, "matrix %u: one thread at a time", round);
         rig_close(&rig, "matrix");
     }
 
     ok(late > 0, "matrix: %u masks were late", late);
+    ok(preempted > 0, "matrix: %u were preempted", preempted);
+    ok(redrawn > 0, "matrix: %u tokens were redrawn", redrawn);
 }

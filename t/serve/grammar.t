@@ -20,7 +20,10 @@ sub body {
         temperature => 1.5, max_tokens => 30, seed => 5, %o });
 }
 
-sub comp { return $t->post('/v1/completions', body(@_)) }
+# Time enough for a sanitizer.
+sub comp {
+    return $t->request('POST', '/v1/completions', body => body(@_))->response(120);
+}
 
 sub metric {
     my ($name) = @_;
@@ -72,7 +75,7 @@ my ($made, $found) = map { metric($_) } qw(grammars_total grammar_cache_hits_tot
 my @c = map { $t->request('POST', '/v1/completions',
     body => body(slow('a'))) } 1 .. 4;
 is(comp(max_tokens => 2)->{status}, 200, 'another request is answered meanwhile');
-is($_->response(60)->{status}, 200, 'a slow grammar') for @c;
+is($_->response(120)->{status}, 200, 'a slow grammar') for @c;
 is(metric('grammars_total'), $made + 1, 'compiled once');
 is(metric('grammar_cache_hits_total'), $found + 3, 'found by the others');
 
@@ -81,7 +84,7 @@ is(metric('grammar_cache_hits_total'), $found + 3, 'found by the others');
 my $gone = $t->request('POST', '/v1/completions', body => body(slow('b')));
 select undef, undef, undef, 0.2;
 $gone->close;
-ok((wait_for { metric('engine_requests') == 0 } 60), 'nothing of it is left');
+ok((wait_for { metric('engine_requests') == 0 } 120), 'nothing of it is left');
 
 # --- the engine goes away ---
 
@@ -92,20 +95,25 @@ $_->close for @c;
 
 # --- limits ---
 
-$t->engine_real(LLMWhole::options('--grammar-time', 50));
+$t->engine_real(LLMWhole::options('--grammar-time', 1));
 LLMWhole::ready($t);
-$r = comp(slow('d', 30));
+$r = comp(slow('d'));
 is($r->{status}, 400, 'too slow: refused');
 is($r->{json}{error}{param}, 'guided_json', 'too slow: its parameter');
 diag($r->{json}{error}{message});
 is($t->engine_stop, 0, 'it ends in order');
 
-$t->engine_real(LLMWhole::options('--grammar-memory', '1m'));
+$t->engine_real(LLMWhole::options('--grammar-memory', '1m', '--threads', 1,
+    '--mask-wait', 1));
 LLMWhole::ready($t);
-$r = comp(slow('e', 30));
+$r = comp(slow('e'));
 is($r->{status}, 400, 'too large: refused');
 is($r->{json}{error}{param}, 'guided_json', 'too large: its parameter');
 diag($r->{json}{error}{message});
-is(comp(guided_regex => $re)->{status}, 200, 'others are not');
+
+$r = comp(guided_regex => $re, n => 3, temperature => 2, prompt => ['One', 'Two']);
+is($r->{status}, 200, 'others are not');
+is_deeply($r->{json}{choices}, $again->{json}{choices},
+    'the same answer with other threads, and masks that come late');
 
 $t->done;

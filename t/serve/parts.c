@@ -166,8 +166,8 @@ test_case(const case_t *t)
 {
     static const char *const forms[] = {"", ",\"stream\":true",
                                         ",\"logprobs\":true"};
-    const char              *finish;
-    int32_t                  tokens[TOKENS_MAX];
+    const char              *finish = "";
+    int32_t                  tokens[TOKENS_MAX] = {0};
     uint32_t                 cut, n, f, good = 0, tried = 0;
     json_t                  *want, *m;
     req_t                   *r;
@@ -219,7 +219,7 @@ test_tokens(void)
         "<think>Hm \xe2\x82\xac</think>W\xe2\x82\xac: " F1 " end";
     static const char body[] = HEAD TOOLS ",\"logprobs\":true}";
     const char                     *s;
-    int32_t                         tokens[TOKENS_MAX];
+    int32_t                         tokens[TOKENS_MAX] = {0};
     json_t                         *root, *list, *item, *b;
     buf_t                           bytes = {0};
     req_t                          *r;

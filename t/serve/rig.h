@@ -200,7 +200,7 @@ event(req_t *r, int kind, uint32_t choice, int32_t token, uint32_t index)
 
 /* The tokens of a cut, to the end; `group`: events at a time. */
 
-static void
+__attribute__((unused)) static void
 req_run(req_t *r, const int32_t *ids, uint32_t n, uint32_t group)
 {
     static back_event_t ev[TOKENS * 8];
@@ -221,7 +221,7 @@ req_run(req_t *r, const int32_t *ids, uint32_t n, uint32_t group)
 
 /* Cut `cut`: bit i set ends a token behind byte i.  0: one is too long. */
 
-static uint32_t
+__attribute__((unused)) static uint32_t
 cut_make(const char *text, uint32_t cut, int32_t *ids)
 {
     size_t   i, from = 0, len = strlen(text);

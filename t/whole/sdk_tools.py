@@ -288,8 +288,8 @@ ok(r.choices[0].message.content, "... and their results", r)
 SCHEMA = {"type": "object", "properties": {
     "name": {"type": "string", "maxLength": 12},
     "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 3},
-    "born": {"type": "string", "format": "date"}},
-    "required": ["name", "tags", "born"], "additionalProperties": False}
+    "from": {"type": "string", "format": "ipv4"}},
+    "required": ["name", "tags", "from"], "additionalProperties": False}
 
 
 def formats(**more):

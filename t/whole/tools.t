@@ -100,7 +100,8 @@ for my $case ([{ type => 'function', function => { name => 'get_time' } }, 'get_
         tools => [{ type => 'function', function => { name => 'get_weather' } }] } }, 'get_weather'])
 {
     my ($choice, $name) = @$case;
-    my $c = chat_with(tools => \@tools, tool_choice => $choice)->{json}{choices}[0];
+    my $c = chat_with(tools => \@tools, tool_choice => $choice,
+        parallel_tool_calls => $false)->{json}{choices}[0];
     my @calls = @{ $c->{message}{tool_calls} || [] };
     ok(@calls && !(grep { !valid($_) || ($_->{custom} || $_->{function})->{name} ne $name } @calls),
         "$choice->{type} $name: nothing else is called") or diag json($c);
@@ -114,20 +115,29 @@ for my $calls ('any', 'required') {
 
 # --- text that must be of a form ---
 
+# JSON has many spellings: those are looked at when they are read.
+sub decoded { return eval { JSON::PP->new->allow_nonref->decode($_[0]) } }
+
+sub of_form {
+    my ($text, $form) = @_;
+    return ref $form eq 'CODE' ? $form->($text) : $text =~ $form;
+}
+
 my @forms = (
     [{ response_format => { type => 'json_schema', json_schema => { name => 'n', schema => {
         type => 'object', properties => { a => { type => 'integer', minimum => 0, maximum => 99 },
             b => { enum => ['x', 'y'] } }, required => ['a', 'b'], additionalProperties => $false } } } },
-        qr/\A\{"a":\d{1,2},"b":"[xy]"\}\z/],
+        sub { my $v = decoded(@_);
+            return $v && $v->{a} =~ /\A\d{1,2}(\.0+)?\z/ && $v->{b} =~ /\A[xy]\z/ }],
     [{ response_format => { type => 'json_schema', json_schema => { name => 'n', whitespace => 'single',
         schema => { type => 'object', properties => { a => { const => 1 } }, required => ['a'],
-            additionalProperties => $false } } } }, qr/\A\{"a": 1\}\z/],
+            additionalProperties => $false } } } }, sub { my $v = decoded(@_); return $v && $v->{a} == 1 && $_[0] =~ /": 1/ }],
     [{ response_format => { type => 'grammar', grammar => 'root ::= "a" [b-d]{2}' } }, qr/\Aa[b-d]{2}\z/],
     [{ grammar => 'root ::= ("ab" | "cd"){2}' }, qr/\A(ab|cd){2}\z/],
     [{ guided_regex => '(x|yz){3}' }, qr/\A(x|yz){3}\z/],
     [{ guided_choice => ['one', 'two words'] }, qr/\A(one|two words)\z/],
     [{ guided_grammar => 'start: "a" B~2' . "\n" . 'B: /[xy]/' }, qr/\Aa[xy]{2}\z/],
-    [{ guided_json => { const => ['1', { a => $true }] } }, qr/\A\["1",\{"a":true\}\]\z/],
+    [{ guided_json => { const => ['1', { a => $true }] } }, sub { json(decoded(@_)) eq '["1",{"a":true}]' }],
     [{ structured_outputs => { choice => ['yes'] } }, qr/\Ayes\z/],
     [{ json_schema => { type => 'boolean' } }, qr/\A(true|false)\z/],
 );
@@ -135,14 +145,14 @@ my @forms = (
 for my $case (@forms) {
     my ($more, $form) = @$case;
     my $r = chat_with(%$more, n => 3);
-    my @bad = grep { $_->{message}{content} !~ $form || $_->{finish_reason} ne 'stop' }
+    my @bad = grep { !of_form($_->{message}{content}, $form) || $_->{finish_reason} ne 'stop' }
         @{ $r->{json}{choices} || [{}] };
     is(scalar @bad, 0, 'chat: ' . substr(json($more), 0, 80)) or diag $r->{body};
     is(streamed(%$more, seed => 3)->{content},
         chat_with(%$more, seed => 3)->{json}{choices}[0]{message}{content}, '... streamed the same');
     $r = $t->post('/v1/completions', json({ model => 'default', prompt => 'Once', temperature => 1,
         max_tokens => 100, %$more }));
-    like($r->{json}{choices}[0]{text} // '', $form, '... completions') or diag $r->{body};
+    ok(of_form($r->{json}{choices}[0]{text} // '', $form), '... completions') or diag $r->{body};
 }
 
 # --- prompts: what tools and results take ---
