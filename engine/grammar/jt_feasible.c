@@ -21,6 +21,7 @@ typedef struct {
     int       member; /* or -1: another name */
     re_t      keys;
     jt_type_t type;
+    int       plenty; /* there is a name left whatever others take */
 } carrier_t;
 
 typedef struct {
@@ -281,7 +282,7 @@ somes_push(somes_t *s, uint32_t some, int member, re_t keys, jt_type_t type,
         return rc < 0 ? rc : 0;
     }
 
-    s->carriers[s->n_carriers++] = (carrier_t){member, keys, type};
+    s->carriers[s->n_carriers++] = (carrier_t){member, keys, type, 0};
     s->extra += cost;
     LLM_TRY(somes_search(s));
     s->extra -= cost;
@@ -320,7 +321,8 @@ distinct_from(somes_t *s, uint32_t from, re_t taken)
     uint32_t   i;
     int        rc;
 
-    while (from < s->n_carriers && s->carriers[from].member >= 0) {
+    while (from < s->n_carriers
+           && (s->carriers[from].member >= 0 || s->carriers[from].plenty)) {
         from++;
     }
 
@@ -361,6 +363,7 @@ somes_distinct(somes_t *s)
     for (i = 0; n > 1 && i < s->n_carriers; i++) {
         if (s->carriers[i].member < 0) {
             LLM_TRY(jt_re_count(s->jt, s->carriers[i].keys, n, &count));
+            s->carriers[i].plenty = count >= n;
             few |= count < n;
         }
     }

@@ -27,6 +27,7 @@ static int parse_atom(ecma_parser_t *p, ecma_node_t **node);
 static int parse_group(ecma_parser_t *p, ecma_node_t **node);
 static int any_char(ecma_parser_t *p, ecma_node_t *n);
 static int anchor(ecma_parser_t *p, ecma_node_t *n);
+static int other_dialect(const ecma_parser_t *p);
 static int group_start(ecma_parser_t *p);
 static int group_flags(ecma_parser_t *p);
 static int group_name(ecma_parser_t *p, size_t open);
@@ -488,6 +489,14 @@ parse_group(ecma_parser_t *p, ecma_node_t **node)
 }
 
 
+/* What other dialects have is no pattern of ECMA-262. */
+static int
+other_dialect(const ecma_parser_t *p)
+{
+    return p->how & ECMA_EXTRA ? -ENOTSUP : -EINVAL;
+}
+
+
 /*
  * After "(" of a group that is no look-around: 0: its contents are next; 1:
  * it was flags or a comment.
@@ -524,7 +533,7 @@ group_start(ecma_parser_t *p)
         }
 
         if (known[i].open[2] != '#' || !(p->how & ECMA_EXTRA)) {
-            return ecma_fail(p, -ENOTSUP, at, known[i].what);
+            return ecma_fail(p, other_dialect(p), at, known[i].what);
         }
 
         while (ecma_peek(p, 0) >= 0 && ecma_peek(p, 0) != ')') {
@@ -569,13 +578,14 @@ group_flags(ecma_parser_t *p)
 
         if (i == llm_countof(flags)) {
             return ecma_fail(p,
-                             (c | 0x20) >= 'a' && (c | 0x20) <= 'z' ? -ENOTSUP
-                                                                    : -EINVAL,
+                             (c | 0x20) >= 'a' && (c | 0x20) <= 'z'
+                                 ? other_dialect(p)
+                                 : -EINVAL,
                              at, "an unknown group or flag");
         }
 
         if (flags[i].needs && !(how & flags[i].needs)) {
-            return ecma_fail(p, -ENOTSUP, at, "an inline flag");
+            return ecma_fail(p, other_dialect(p), at, "an inline flag");
         }
 
         bytes |= off && (flags[i].flag & ~(ECMA_A - 1u) || !flags[i].flag);
@@ -583,7 +593,7 @@ group_flags(ecma_parser_t *p)
     }
 
     if (c == ')' && !(p->how & ECMA_EXTRA)) {
-        return ecma_fail(p, -ENOTSUP, at, "inline flags without a group");
+        return ecma_fail(p, -EINVAL, at, "inline flags without a group");
     }
 
     if (bytes || (how & (ECMA_I | ECMA_A)) == (ECMA_I | ECMA_A)) {
@@ -656,7 +666,7 @@ parse_escape(ecma_parser_t *p, ecma_node_t **node)
         }
 
         if (anchors[i].needs && !(p->how & ECMA_EXTRA)) {
-            return ecma_fail(p, -ENOTSUP, at, "\\A, \\Z and \\z");
+            return ecma_fail(p, -EINVAL, at, "\\A, \\Z and \\z");
         }
 
         n->kind = anchors[i].kind;

@@ -16,7 +16,9 @@
  * As masks depend on the bytes alone, that is every tokenisation.  At some
  * bytes every token of the vocabulary is compared with accept().
  *
- * Arguments: a file of generate.py's [t/grammar/generate_goldens.jsonl].
+ * Arguments: a file of generate.py's [t/grammar/generate_goldens.jsonl].  After
+ * "walk": prints what masks let a random sampler write, for `generate.py
+ * --judge`; a text that cannot go on is a failure.
  * GENERATE_ONLY=LINE runs one schema; GENERATE_VERBOSE names what is refused.
  */
 
@@ -30,9 +32,12 @@
 #define MAX_WORDS  (MAX_TOKENS / 32 + 1)
 #define MAX_TEXT   512
 #define MAX_LINE   (1 << 16)
-#define REASONS    16
+#define REASONS    3
 #define SHOWN      20   /* failures that are printed */
-#define REFUSED    0.02 /* share of schemas that may be */
+#define WALKS      4    /* texts of a schema */
+#define WALK_SOFT  30   /* tokens after which one hurries up */
+#define WALK_MOST  300  /* tokens after which it gives up */
+#define REFUSED    0.05 /* share of schemas that may be */
 
 enum { INVALID = 0, VALID, VALID_EXPONENT };
 
@@ -60,12 +65,17 @@ typedef struct {
     uint32_t valid, invalid, exponents, exponents_refused;
     uint32_t wrong_valid, wrong_invalid, wrong_mask, wrong_empty;
     uint64_t edges, positions, tried;
-    char     reasons[REASONS][120];
-    uint32_t n_reasons, counts[REASONS];
+    uint32_t reasons[REASONS];
 } tally_t;
+
+/* All that may be refused. */
+static const char *const refusals[REASONS] = {
+    "items that may be arrays or objects", "its negation cannot be guaranteed",
+    "contains with uniqueItems where few values are left"};
 
 static uint64_t seed = 1;
 static tally_t  tally;
+static int      walking; /* number of the line, or 0 */
 
 
 static uint32_t
@@ -468,26 +478,22 @@ check_instance(run_t *r, int verdict)
 }
 
 
-/* Counts what a message says after the place in the schema. */
-static void
+/* Counts what a message says after the place; 1: it is one of refusals. */
+static int
 note_reason(const char *err)
 {
-    const char *s = strstr(err, ": ");
-    uint32_t    i;
+    uint32_t i;
 
-    s = s ? s + 2 : err;
-
-    for (i = 0; i < tally.n_reasons; i++) {
-        if (strncmp(tally.reasons[i], s, sizeof(tally.reasons[i]) - 1) == 0) {
-            tally.counts[i]++;
-            return;
+    for (i = 0; i < REASONS; i++) {
+        if (strstr(err, refusals[i])) {
+            tally.reasons[i]++;
+            return 1;
         }
     }
 
-    if (i < REASONS) {
-        snprintf(tally.reasons[i], sizeof(tally.reasons[i]), "%s", s);
-        tally.counts[tally.n_reasons++] = 1;
-    }
+    diag("refused: %s", err);
+
+    return 0;
 }
 
 
@@ -533,13 +539,12 @@ check_refusal(const js_value_t *instances, int rc, const char *err)
 
     if (rc != -ENOENT) {
         tally.refused++;
-        note_reason(err);
 
         if (getenv("GENERATE_VERBOSE")) {
             diag("refused: %d %s", rc, err);
         }
 
-        return rc == -ENOTSUP || rc == -E2BIG;
+        return note_reason(err) && rc == -ENOTSUP;
     }
 
     tally.empty++;
@@ -555,6 +560,85 @@ check_refusal(const js_value_t *instances, int rc, const char *err)
     }
 
     return 1;
+}
+
+
+/* Some token of the mask: any, or one of those that bring it to an end. */
+static uint32_t
+walk_pick(const run_t *r, const uint32_t *mask, int hurry)
+{
+    static const char ends[] = "\"]}0tfn:,[{ab1";
+    uint32_t          t, best, count;
+    size_t            i;
+
+    for (i = 0; hurry && i < sizeof(ends) - 1; i++) {
+        if (in_mask(mask, (uint8_t) ends[i]) && rnd(8)) {
+            return (uint8_t) ends[i];
+        }
+    }
+
+    for (t = 0, count = 0, best = 0; t < r->words->n; t++) {
+        if (in_mask(mask, t)) {
+            best = rnd(++count) == 0 ? t : best;
+        }
+    }
+
+    return best;
+}
+
+
+/* A line "W LINE TEXT" for each text that comes to its end. */
+static int
+walk(run_t *r)
+{
+    uint32_t mask[MAX_WORDS], n, k, t;
+    buf_t    text = {0};
+    int      i, rc = 0;
+
+    for (i = 0; i < WALKS && rc == 0; i++) {
+        grammar_state_reset(r->state);
+        buf_reset(&text);
+
+        for (n = 0; n < WALK_MOST; n++) {
+            rc = grammar_state_mask(r->state, mask);
+
+            for (k = 0; k < r->n_words && mask[k] == 0; k++) { /* void */
+            }
+
+            if (rc != 0 || k == r->n_words) {
+                diag("stuck: %d after %.*s", rc, (int) text.len, text.data);
+                rc = -EPROTO;
+                break;
+            }
+
+            if (grammar_state_complete(r->state) && (n > WALK_SOFT || rnd(2))) {
+                printf("W %d %.*s\n", walking, (int) text.len, text.data);
+                tally.valid++;
+                break;
+            }
+
+            do {
+                t = walk_pick(r, mask, n > WALK_SOFT);
+            } while (t == (uint32_t) r->words->eog && rnd(20));
+
+            if (t == (uint32_t) r->words->eog) {
+                continue;
+            }
+
+            if (grammar_state_accept(r->state, (int32_t) t) != 0) {
+                diag("not accepted: %u after %.*s", t, (int) text.len,
+                     text.data);
+                rc = -EPROTO;
+                break;
+            }
+
+            buf_add(&text, r->words->bytes[t].s, r->words->bytes[t].len);
+        }
+    }
+
+    buf_free(&text);
+
+    return rc == 0;
 }
 
 
@@ -592,11 +676,16 @@ check_schema(const js_value_t *schema, const js_value_t *instances)
 
     } else {
         good = grammar_state_new(grammar, &run.state) == 0;
+        run.words = &words;
+        run.n_words = grammar_vocab_words(vocab);
 
-        for (i = 0; good && i < instances->n; i++) {
+        if (good && walking) {
+            good = walk(&run);
+            tally.wrong_mask += !good;
+        }
+
+        for (i = 0; good && !walking && i < instances->n; i++) {
             pair = &instances->items[i];
-            run.words = &words;
-            run.n_words = grammar_vocab_words(vocab);
             run.text = pair->items[0].s;
             run.len = pair->items[0].n;
 
@@ -659,8 +748,8 @@ report(void)
          (unsigned long long) tally.tried, tally.exponents_refused,
          tally.exponents);
 
-    for (i = 0; i < tally.n_reasons; i++) {
-        diag("refused %u: %s", tally.counts[i], tally.reasons[i]);
+    for (i = 0; i < REASONS; i++) {
+        diag("refused %u: %s", tally.reasons[i], refusals[i]);
     }
 
     is_int(tally.wrong_valid, 0, "valid instances are taken");
@@ -676,7 +765,8 @@ int
 main(int argc, char **argv)
 {
     static char line[MAX_LINE];
-    const char *path = argc > 1 ? argv[1] : GOLDENS;
+    int         walks = argc > 1 && strcmp(argv[1], "walk") == 0;
+    const char *path = argc > 1 + walks ? argv[1 + walks] : GOLDENS;
     const char *only = getenv("GENERATE_ONLY");
     FILE       *f = fopen(path, "r");
     int         i, bad = 0;
@@ -689,6 +779,8 @@ main(int argc, char **argv)
         if (only && atoi(only) != i) {
             continue;
         }
+
+        walking = walks ? i : 0;
 
         if (!check_line(line, strlen(line))) {
             diag("    line %d of %s", i, path);

@@ -2,13 +2,15 @@
 """Random JSON Schemas with instances, judged by Python's jsonschema.
 
     generate.py [--seed N] [--count N] [--max-bytes N] [FILE]
+    generate walk FILE | generate.py --judge FILE
 
 A line of FILE (t/grammar/generate_goldens.jsonl) is one schema:
 
     {"schema": ..., "instances": [["<JSON text>", verdict], ...]}
 
 verdict 1: valid, 0: invalid, 2: valid, with an exponent in some number, so
-that a grammar need not have this spelling.  Nothing here knows the engine;
+that a grammar need not have this spelling.  --judge prints TAP: are the texts
+that a grammar wrote ("W LINE TEXT") valid, with no name twice?  Nothing here knows the engine;
 patterns and formats are those on which Python and the standards agree.
 """
 
@@ -16,6 +18,7 @@ import argparse
 import json
 import os
 import random
+import re
 import sys
 from decimal import Decimal
 
@@ -95,6 +98,8 @@ def validator(draft, schema):
                         for f, (since, _, _) in FORMATS.items()
                         if since <= draft}
     types = base.TYPE_CHECKER.redefine("integer", is_integer(draft))
+    # A reference to a schema that says its draft would bring base back.
+    schema = {k: v for k, v in schema.items() if k != "$schema"}
     return validators.extend(base, type_checker=types)(
         schema, format_checker=checker)
 
@@ -491,7 +496,6 @@ class Instances:
         return w
 
     def applies(self, flat, name):
-        import re
         out = []
         for s in flat:
             hit = False
@@ -741,6 +745,67 @@ def case(rnd):
     return {"schema": schema, "instances": [list(p) for p in some]}
 
 
+def ecma(s):
+    """Patterns of the schema for Python: $ and . as ECMA-262 has them."""
+    def pattern(p):
+        p = re.sub(r"(?<!\\)\$", lambda _: r"\Z", p)
+        return re.sub(r"(?<!\\)\.", lambda _: r"[^\n\r\u2028\u2029]", p)
+    if isinstance(s, list):
+        return [ecma(x) for x in s]
+    if not isinstance(s, dict):
+        return s
+    out = {}
+    for k, v in s.items():
+        if k == "pattern" and isinstance(v, str):
+            out[k] = pattern(v)
+        elif k == "patternProperties":
+            out[k] = {pattern(p): ecma(x) for p, x in v.items()}
+        else:
+            out[k] = ecma(v)
+    return out
+
+
+def unique(pairs):
+    if len({k for k, _ in pairs}) != len(pairs):
+        raise ValueError("a name twice")
+    return dict(pairs)
+
+
+def judge(path):
+    drafts = {uri: d for d, (_, uri) in DRAFTS.items()}
+    with open(path, encoding="utf-8") as f:
+        schemas = [json.loads(line, parse_float=Decimal)["schema"]
+                   for line in f]
+    n = wrong = 0
+    done = False
+    for line in sys.stdin.buffer:
+        done |= line.startswith(b"ok 1 ")
+        if not line.startswith(b"W "):
+            if line.startswith(b"#"):
+                sys.stdout.buffer.write(line)
+            continue
+        _, number, text = line.decode().rstrip("\n").split(" ", 2)
+        s = schemas[int(number) - 1]
+        v = json.loads(text, parse_float=Decimal, object_pairs_hook=unique)
+        n += 1
+        try:
+            good = validator(drafts[s.get("$schema", DRAFTS[2020][1])],
+                             ecma(s)).is_valid(v)
+        except ArithmeticError:     # a number too long for decimal
+            continue
+        if not good and '"date"' in json.dumps(s, default=str) \
+                and "0000-" in text:
+            continue                # RFC 3339 has this year, Python has not
+        if not good:
+            wrong += 1
+            print(f"# line {number}: {text}")
+    print(f"{'' if done else 'not '}ok 1 - every walk can go on")
+    print(f"{'not ' if wrong or n == 0 else ''}ok 2 - {n} texts, {wrong} "
+          "invalid")
+    print("1..2")
+    sys.exit(wrong > 0 or n == 0 or not done)
+
+
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("--seed", type=int, default=1)
@@ -748,7 +813,10 @@ def main():
     args.add_argument("--max-bytes", type=int, default=290000)
     args.add_argument("file", nargs="?", default=os.path.join(
         HERE, "generate_goldens.jsonl"))
+    args.add_argument("--judge", action="store_true")
     args = args.parse_args()
+    if args.judge:
+        judge(args.file)
     rnd = random.Random(args.seed)
     size = 0
     n = 0

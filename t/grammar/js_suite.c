@@ -18,23 +18,10 @@
 #define MAX_REMOTES 128
 #define LARGEST     (8u << 20)
 
-/* Optional tests that are not passed, and why. */
-static const struct {
-    const char *file;
-    const char *test;
-    const char *why;
-} known[] = {
-    {"ecmascript-regex.json", "a single global inline flag (?i)",
-     "inline flags are called unsupported, not wrong"},
-    {"ecmascript-regex.json", "multiple global inline flags (?ims)",
-     "inline flags are called unsupported, not wrong"},
-};
-
 typedef struct {
     uint32_t right;
     uint32_t wrong;
     uint32_t refused;
-    uint32_t known;
 } tally_t;
 
 static void  test_suite(void);
@@ -43,7 +30,6 @@ static void  suite_folder(const char *dir, uint32_t draft, int formats,
                           tally_t *tally);
 static void  suite_group(const js_value_t *group, const char *file,
                          uint32_t draft, int formats, tally_t *tally);
-static int   suite_known(const char *file, const char *test);
 static void  test_bench(void);
 static void  bench_file(const char *path, tally_t *tally, uint32_t *schemas);
 static void  bench_line(const char *line, size_t len, tally_t *tally);
@@ -122,9 +108,8 @@ test_suite(void)
                  drafts[i].name);
         suite_folder(dir, drafts[i].draft, 1, &tally);
         ok(tally.wrong == 0 && tally.refused == 0 && tally.right > 600,
-           "%s formats: %u right, %u wrong, %u known, %u refused",
-           drafts[i].name, tally.right, tally.wrong, tally.known,
-           tally.refused);
+           "%s formats: %u right, %u wrong, %u refused", drafts[i].name,
+           tally.right, tally.wrong, tally.refused);
     }
 
     for (i = 0; i < n_remotes; i++) {
@@ -257,11 +242,6 @@ suite_group(const js_value_t *group, const char *file, uint32_t draft,
             continue;
         }
 
-        if (formats && suite_known(file, js_get(test, "description")->s)) {
-            tally->known++;
-            continue;
-        }
-
         tally->wrong++;
 
         if (!formats || verbose) {
@@ -273,26 +253,6 @@ suite_group(const js_value_t *group, const char *file, uint32_t draft,
 
     js_schema_close(schema);
     buf_free(&text);
-}
-
-
-static int
-suite_known(const char *file, const char *test)
-{
-    size_t i;
-
-    for (i = 0; i < llm_countof(known); i++) {
-        if (strcmp(known[i].file, file) == 0
-            && strcmp(known[i].test, test) == 0) {
-            if (verbose) {
-                diag("known: %s: %s", test, known[i].why);
-            }
-
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 

@@ -113,6 +113,22 @@ static const hand_t hand[] = {
      "{\"type\":\"array\",\"prefixItems\":[{\"type\":[\"string\",\"number\"]},"
      "{\"enum\":[\"a\",1]}],\"items\":{\"enum\":[1]},\"uniqueItems\":true,"
      "\"minItems\":3}"},
+    {"unique, few contained",
+     "{\"type\":\"array\",\"items\":{\"enum\":[1,\"a\",null]},\"uniqueItems\":"
+     "true,\"contains\":{\"type\":\"integer\"}}"},
+    {"unique, few contained, counted",
+     "{\"type\":\"array\",\"items\":{\"enum\":[1,\"a\",null,2]},"
+     "\"uniqueItems\":true,\"contains\":{\"type\":\"integer\"},\"minContains\":"
+     "0,"
+     "\"maxContains\":1,\"minItems\":2}"},
+    {"unique, contained that run out",
+     "{\"type\":\"array\",\"prefixItems\":[{\"type\":[\"string\",\"number\"]}],"
+     "\"items\":{\"type\":[\"string\",\"number\"]},\"uniqueItems\":true,"
+     "\"contains\":{\"type\":\"string\"},\"maxContains\":1}"},
+    {"names, few of two conditions",
+     "{\"type\":\"object\",\"allOf\":[{\"not\":{\"patternProperties\":{\"^a$\":"
+     "{\"type\":\"integer\"}}}},{\"not\":{\"patternProperties\":{\"x|b\":"
+     "{\"type\":\"null\"}}}}]}"},
     {"unique and contains",
      "{\"type\":\"array\",\"items\":{\"type\":[\"string\",\"number\"]},"
      "\"uniqueItems\":true,\"contains\":{\"type\":\"string\"},"
