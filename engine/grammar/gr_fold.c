@@ -58,6 +58,9 @@ gr_finish(gr_t *gr, gr_node_t node)
     LLM_TRY(gr_failed(gr, NULL));
     gr->finished = 1;
 
+    /* What is worked out from now on is bounded by the parse's fuel. */
+    gr->limits.max_ns = UINT64_MAX;
+
     return 0;
 }
 

@@ -16,6 +16,8 @@ static int      walk_values(walk_t *w, walk_branch_t *b, const walk_fork_t *f);
 static int      walk_any(walk_t *w, walk_branch_t *b, const walk_fork_t *f);
 static int      walk_one(walk_t *w, walk_branch_t *b, const walk_fork_t *f);
 static int      walk_if(walk_t *w, walk_branch_t *b, const walk_fork_t *f);
+static walk_fork_t *fork_keep(walk_t *w, const walk_fork_t *f,
+                              const walk_fork_t *next);
 static int walk_dependent(walk_t *w, walk_branch_t *b, const walk_fork_t *f);
 static int walk_evaluates(walk_t *w, uint32_t a);
 
@@ -31,48 +33,64 @@ jt_walk_choose(walk_t *w, walk_branch_t *b)
     walk_fork_t       *copy;
     uint32_t           n, least = UINT32_MAX;
 
-    for (f = b->forks; f; f = f->next) {
+    for (f = b->forks; f && w->jt->rc == 0; f = f->next) {
         w->steps++;
+
+        if (gr_check_time(w->jt->gr) < 0) {
+            (void) jt_fail(w->jt, -E2BIG, jt_place(w->jt, w->type), NULL,
+                           "the schema takes too long to compile");
+            return NULL;
+        }
+
         n = f->next || kept || best || b->forked ? walk_weigh(w, b, f) : 2;
 
         if (n == WALK_SETTLED) {
             continue;
         }
 
-        if (n < least) {
+        if (n < least && best == NULL) {
             least = n;
-
-            if (best == NULL) {
-                best = f;
-                continue;
-            }
-
-        } else {
-            copy = arena_get(&w->arena, sizeof(*copy));
-
-            if (copy) {
-                *copy = *f;
-                copy->next = kept;
-                kept = copy;
-            }
-
+            best = f;
             continue;
         }
 
-        copy = arena_get(&w->arena, sizeof(*copy));
+        if (n >= least) {
+            copy = fork_keep(w, f, kept);
 
-        if (copy) {
-            *copy = *best;
-            copy->next = kept;
-            kept = copy;
+        } else {
+            copy = fork_keep(w, best, kept);
+            least = n;
+            best = f;
         }
 
-        best = f;
+        if (copy == NULL) {
+            return NULL;
+        }
+
+        kept = copy;
     }
 
     b->forks = kept;
 
     return best;
+}
+
+
+/* A copy of it before those; NULL: no room, and the walk has failed. */
+static walk_fork_t *
+fork_keep(walk_t *w, const walk_fork_t *f, const walk_fork_t *next)
+{
+    walk_fork_t *copy = arena_get(&w->arena, sizeof(*copy));
+
+    if (copy == NULL) {
+        (void) jt_walk_big(w);
+        return NULL;
+    }
+
+    *copy = *f;
+    copy->next = next;
+
+    return copy;
 }
 
 

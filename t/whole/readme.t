@@ -81,7 +81,7 @@ for my $tool (qw(quantize perplexity bench)) {
     my $c = do { local (@ARGV, $/) = "util/$tool.c"; <> };
     $help .= "--$1\n" while $c =~ /\{"([a-z-]+)", [01], NULL, /g;
 }
-$help .= `$ENV{PWD}/build/llm-gemmbench --help 2>&1`;
+$help .= `$ENV{PWD}/build/llm-$_ --help 2>&1` for qw(gemmbench maskbench);
 for my $o ($readme =~ /(?<![\w-])--([a-z][a-z-]+)/g) {
     like($help, qr/--\Q$o\E\b/, "option --$o") unless $o =~ /^(version|help)$/;
 }
@@ -95,7 +95,8 @@ is_deeply([sort keys %said], [sort keys %have], 'directives');
 # The table of models has a row for every architecture, each tested and fast
 # somewhere (mistral and mixtral are GGUF's llama).
 my $arch = do { local (@ARGV, $/) = 'engine/model/arch.c'; <> };
-my %rows = map { $_ => 1 } $readme =~ /^\| `([\w-]+)` \|/gm;
+my ($table) = $readme =~ /(<!-- models-table: .*?<!-- models-table end)/s;
+my %rows = map { $_ => 1 } $table =~ /^\| `([\w-]+)` \|/gm;
 ok(delete $rows{$_}, "a row for $_") for 'mistral', 'mixtral', $arch =~ /\{\.name = "([\w-]+)"/g;
 is_deeply([keys %rows], [], 'and no other');
 unlike($readme, qr/^\| `[\w-]+` \| [^|]+ \| - \|/m, 'each with its logits');
