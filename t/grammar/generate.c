@@ -17,8 +17,9 @@
  * bytes every token of the vocabulary is compared with accept().
  *
  * Arguments: a file of generate.py's [t/grammar/generate_goldens.jsonl].  After
- * "walk": prints what masks let a random sampler write, for `generate.py
- * --judge`; a text that cannot go on is a failure.
+ * "walk": prints what masks let a random sampler write, in either order and
+ * with all kinds of space, for `generate.py --judge`; a text that cannot go on
+ * is a failure.
  * GENERATE_ONLY=LINE runs one schema; GENERATE_VERBOSE names what is refused.
  */
 
@@ -510,6 +511,12 @@ compile(grammar_vocab_t *vocab, const buf_t *schema, grammar_t **grammar,
 
     LLM_TRY(gr_new(NULL, &gr));
 
+    if (walking) {
+        options.order = walking % 2 ? GR_ORDER_DECLARED : GR_ORDER_FREE;
+        options.space = walking / 2 % 3;
+        options.plain = walking / 6 % 2;
+    }
+
     err[0] = 0;
     rc = gr_json_schema(gr, schema->data, schema->len, &options, &node, err,
                         err_size);
@@ -587,7 +594,7 @@ walk_pick(const run_t *r, const uint32_t *mask, int hurry)
 }
 
 
-/* A line "W LINE TEXT" for each text that comes to its end. */
+/* "W LINE BYTES TEXT" for each text that comes to its end. */
 static int
 walk(run_t *r)
 {
@@ -612,7 +619,8 @@ walk(run_t *r)
             }
 
             if (grammar_state_complete(r->state) && (n > WALK_SOFT || rnd(2))) {
-                printf("W %d %.*s\n", walking, (int) text.len, text.data);
+                printf("W %d %d %.*s\n", walking, (int) text.len,
+                       (int) text.len, text.data);
                 tally.valid++;
                 break;
             }

@@ -10,8 +10,9 @@ A line of FILE (t/grammar/generate_goldens.jsonl) is one schema:
 
 verdict 1: valid, 0: invalid, 2: valid, with an exponent in some number, so
 that a grammar need not have this spelling.  --judge prints TAP: are the texts
-that a grammar wrote ("W LINE TEXT") valid, with no name twice?  Nothing here knows the engine;
-patterns and formats are those on which Python and the standards agree.
+that a grammar wrote ("W LINE BYTES TEXT") valid, with no name twice?  Nothing
+here knows the engine; patterns and formats are those on which Python and the
+standards agree.
 """
 
 import argparse
@@ -784,8 +785,11 @@ def judge(path):
             if line.startswith(b"#"):
                 sys.stdout.buffer.write(line)
             continue
-        _, number, text = line.decode().rstrip("\n").split(" ", 2)
-        s = schemas[int(number) - 1]
+        _, number, size, text = line.split(b" ", 3)
+        while len(text) <= int(size):
+            text += sys.stdin.buffer.readline() or b"\n" * int(size)
+        number, text = int(number), text[:-1].decode()
+        s = schemas[number - 1]
         v = json.loads(text, parse_float=Decimal, object_pairs_hook=unique)
         n += 1
         try:

@@ -500,7 +500,8 @@ test_tools(void)
 
     if (n < 0 || gguf_open_mem(head, (size_t) n, &g, err, sizeof(err)) != 0
         || vocab_open(g, &v.vocab, err, sizeof(err)) != 0
-        || chat_template_compile("plain", 5, &v.dialog.template, err, sizeof(err))
+        || chat_template_compile("plain", 5, &v.dialog.template, err,
+                                 sizeof(err))
         || chat_template_compile("tools", 5, &v.dialog_tools.template, err,
                                  sizeof(err))) {
         printf("Bail out! %s\n", err);
