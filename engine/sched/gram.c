@@ -371,7 +371,7 @@ gram_fail(sched_seq_t *q, int rc)
               : rc == -E2BIG ? "needs more memory or work than it may"
               : rc == -ETIME ? "took too long"
                              : strerror(-rc));
-    sched_seq_finish(q, SCHED_FAILED);
+    sched_seq_finish(q, SCHED_GRAMMAR);
 }
 
 

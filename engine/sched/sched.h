@@ -107,9 +107,9 @@ enum {
     SCHED_QUEUE_TIMEOUT,
     SCHED_FIRST_TIMEOUT,
     SCHED_DONE_TIMEOUT,
-    SCHED_FAILED /* the backend failed, and the whole group with it; or, of
-                    one choice, no token could be drawn, or its grammar took
-                    too much work; the log says why */
+    SCHED_GRAMMAR, /* its grammar went beyond its limits; the log says which */
+    SCHED_FAILED   /* the backend failed, and the whole group with it; or, of
+                    one choice, no token could be drawn; the log says why */
 };
 
 typedef struct {

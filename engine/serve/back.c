@@ -181,6 +181,14 @@ back_failed(req_t *r, int reason)
         r->error.no_retry = 1;
         break;
 
+    case SCHED_GRAMMAR:
+        gen_error(&r->error, 400, "invalid_value",
+                  r->request.calls ? "tools" : r->request.format_param,
+                  "What the answer has to be takes more work to follow than a "
+                  "request may; simplify its patterns or its schema.");
+        r->error.no_retry = 1;
+        break;
+
     default:
         gen_error(&r->error, 500, NULL, NULL,
                   "The engine failed to compute the answer.");

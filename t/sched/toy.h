@@ -293,13 +293,13 @@ toy_expect(const rig_group_t *g, uint32_t choice, uint32_t max, int32_t *out,
 
         if (t < 0 || s.g->script[s.at] == 'E') {
             *n_out = n;
-            return SCHED_FAILED;
+            return s.g->script[s.at] == 'E' ? SCHED_GRAMMAR : SCHED_FAILED;
         }
 
         if (s.g->script[s.at] == 'A') {
             out[n] = t;
             *n_out = n + 1;
-            return SCHED_FAILED;
+            return SCHED_GRAMMAR;
         }
 
         toy_allows(&s, t, &next);
