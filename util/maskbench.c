@@ -41,7 +41,7 @@ typedef struct {
     const char       *model;
     const char       *suite;
     FILE             *dump;
-    int               json, verbose, bytes, order;
+    int               json, verbose, bytes;
     uint32_t          limit;
     vocab_t           vocab;
     grammar_vocab_t  *tokens;

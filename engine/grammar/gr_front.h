@@ -53,11 +53,9 @@ int gr_json_schema(gr_t *gr, const char *text, size_t len,
                    const gr_json_options_t *options, gr_node_t *node, char *err,
                    size_t err_size);
 
-/* Any JSON object (json_object); any JSON value. */
+/* Any JSON object (json_object). */
 int gr_json_object(gr_t *gr, const gr_json_options_t *options, gr_node_t *node,
                    char *err, size_t err_size);
-int gr_json_value(gr_t *gr, const gr_json_options_t *options, gr_node_t *node,
-                  char *err, size_t err_size);
 
 /* A text that matches an ECMA-262 pattern as a whole. */
 int gr_regex(gr_t *gr, const char *text, size_t len, gr_node_t *node, char *err,

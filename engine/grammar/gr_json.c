@@ -165,14 +165,6 @@ gr_json_object(gr_t *gr, const gr_json_options_t *options, gr_node_t *node,
 }
 
 
-int
-gr_json_value(gr_t *gr, const gr_json_options_t *options, gr_node_t *node,
-              char *err, size_t err_size)
-{
-    return gr_json_schema(gr, "true", 4, options, node, err, err_size);
-}
-
-
 static int
 punctuation(gj_t *gj, int space)
 {

@@ -117,27 +117,6 @@ js_schema_root(const js_schema_t *schema)
 
 
 const js_keyword_t *
-js_schema_missing(const js_schema_t *schema)
-{
-    const js_need_t *need;
-
-    for (need = schema->refs; need; need = need->next) {
-        if (need->keyword->missing) {
-            return need->keyword;
-        }
-    }
-
-    for (need = schema->patterns; need; need = need->next) {
-        if (need->keyword->missing) {
-            return need->keyword;
-        }
-    }
-
-    return NULL;
-}
-
-
-const js_keyword_t *
 js_node_get(const js_node_t *node, uint32_t kw)
 {
     uint32_t i;

@@ -160,9 +160,6 @@ void js_schema_close(js_schema_t *schema);
 
 js_node_t *js_schema_root(const js_schema_t *schema);
 
-/* The first reference or pattern that cannot be had, or NULL. */
-const js_keyword_t *js_schema_missing(const js_schema_t *schema);
-
 /* NULL where the node has no such keyword. */
 const js_keyword_t *js_node_get(const js_node_t *node, uint32_t kw);
 

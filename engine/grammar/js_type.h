@@ -108,10 +108,9 @@ typedef struct {
 } jt_form_t;
 
 typedef struct {
-    int      formats_off;  /* 1: format is no assertion */
-    uint32_t max_types;    /* 200,000 */
-    uint32_t max_shapes;   /* of one form; 512 */
-    int      float_number; /* reserved, 0 */
+    int      formats_off; /* 1: format is no assertion */
+    uint32_t max_types;   /* 200,000 */
+    uint32_t max_shapes;  /* of one form; 512 */
 } jt_options_t;
 
 /*

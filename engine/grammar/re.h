@@ -161,9 +161,6 @@ int re_is_none(re_set_t *set, re_t a, uint32_t max);
 int re_disjoint(re_set_t *set, re_t a, re_t b, uint32_t max);
 int re_subset(re_set_t *set, re_t a, re_t b, uint32_t max); /* a in b? */
 
-/* The bytes some string of a begins with; RE_UNKNOWN: a few too many. */
-int re_first(re_set_t *set, re_t a, uint64_t bytes[4]);
-
 /* A string of a (shortest first, not promised), for messages and tests. */
 int re_example(re_set_t *set, re_t a, uint32_t max, buf_t *out);
 

@@ -237,31 +237,3 @@ re_part_split(re_part_t *part, const uint64_t bits[4])
         memcpy(part->sets[part->n++], in, sizeof(in));
     }
 }
-
-
-int
-re_first(re_set_t *set, re_t a, uint64_t bytes[4])
-{
-    uint8_t map[256];
-    int8_t  live[256];
-    int     b, rc, unsure;
-
-    memset(bytes, 0, 4 * sizeof(uint64_t));
-    memset(live, -1, sizeof(live));
-    re_classes(set, a, map);
-    unsure = 0;
-
-    for (b = 0; b < 256 && set->rc == 0; b++) {
-        if (live[map[b]] < 0) {
-            rc = re_is_none(set, re_deriv(set, a, (uint8_t) b), 0);
-            unsure |= rc == RE_UNKNOWN;
-            live[map[b]] = rc != RE_YES;
-        }
-
-        if (live[map[b]]) {
-            re_bit_set(bytes, (unsigned) b);
-        }
-    }
-
-    return unsure || set->rc ? RE_UNKNOWN : RE_NO;
-}
