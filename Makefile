@@ -19,6 +19,20 @@ CFLAGS   := -std=gnu11 -g $(OPT) $(WARN) -fno-math-errno -ffp-contract=off \
 LDFLAGS  := -pthread $(SANFLAGS)
 LDLIBS   := -ljansson -lpcre2-8 -lxxhash -lutf8proc -lm
 
+# CUDA, where there is a toolkit: CUDA_HOME=dir picks one, CUDA_HOME=none none.
+CUDA_DIR   := $(shell util/cuda-home)
+CUDA_ARCHS ?= sm_80 sm_90a
+NVCC       := $(CUDA_DIR)/bin/nvcc
+NVFLAGS    := -std=c++17 -O3 -g -lineinfo -I. -Werror all-warnings \
+              -Xcompiler -Wall,-Wextra,-Wno-unused-parameter \
+              -Xptxas -v,-warn-spills --expt-relaxed-constexpr \
+              $(foreach a,$(CUDA_ARCHS),-gencode arch=$(a:sm_%=compute_%),code=$(a))
+EMUFLAGS   := -x c++ -std=gnu++17 -g $(OPT) -Wall -Wextra -Wno-unused-parameter \
+              -Wno-unknown-pragmas -Werror -ffp-contract=off -pthread -I. \
+              -isystem $(CUDA_DIR)/include -DCU_EMULATED -include t/cuda/emu.cuh \
+              $(SANFLAGS)
+CUDA_LIBS  := -L$(CUDA_DIR)/lib64 -lcudart_static -ldl -lrt -lstdc++
+
 # Every room's sources; main.c and the programs in util/ have a main().
 LIB_SRC  := $(sort $(filter-out engine/main.c, $(wildcard engine/*.c)) \
             $(wildcard engine/*/*.c engine/*/*/*.c kernels/*.c kernels/cpu/*.c kernels/null/*.c))
@@ -26,7 +40,29 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 LIB      := $(BUILD)/libllm.a
 UTIL_SRC := $(wildcard util/*.c)
 UTIL_BIN := $(UTIL_SRC:util/%.c=$(BUILD)/llm-%)
-TEST_SRC := $(wildcard t/*/*.c)
+TEST_SRC := $(filter-out t/cuda/%,$(wildcard t/*/*.c))
+
+# The CUDA backend: for a GPU, or for the emulated device of the tests; or
+# its absence.  blas_load.c is the one file that the two do not share.
+CUDA_C   := $(filter-out %/absent.c %/blas_load.c,$(wildcard kernels/cuda/*.c))
+CUDA_CU  := $(wildcard kernels/cuda/*.cu)
+CUDA_OBJ := $(CUDA_C:%.c=$(BUILD)/obj/%.o) \
+            $(BUILD)/obj/kernels/cuda/blas_load.o \
+            $(CUDA_CU:%.cu=$(BUILD)/obj/gpu/%.o)
+EMU_OBJ  := $(CUDA_C:%.c=$(BUILD)/obj/%.o) \
+            $(CUDA_CU:%.cu=$(BUILD)/obj/emu/%.o) \
+            $(patsubst %.cu,$(BUILD)/obj/emu/%.o,$(wildcard t/cuda/emu*.cu))
+CUDA_TEST := $(filter-out t/cuda/emu%,$(wildcard t/cuda/*.c))
+BACKENDS := $(BUILD)/obj/kernels/cuda/absent.o
+
+ifneq ($(CUDA_DIR),)
+ifeq ($(SAN)$(CUDA_ENGINE),1)
+BACKENDS := $(BUILD)/libcuda.a
+BACKEND_LIBS := $(CUDA_LIBS)
+endif
+TEST_SRC += $(CUDA_TEST)
+endif
+
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
 
 .PHONY: all build engine module tests models run test test-asan test-tsan bench \
@@ -106,11 +142,14 @@ models-table:
 	    build/t/model/hf build/t/chat/template build/t/text/ids
 	@util/models-table
 
-FORMATTED = $(shell git ls-files '*.c' '*.h' '*.cu' '*.cuh')
+FORMATTED = $(shell git ls-files '*.c' '*.h')
+FORMATTED_CU = $(shell git ls-files '*.cu' '*.cuh')
 format:
 	@clang-format -i $(FORMATTED)
+	@clang-format -i --style=file:.clang-format-cu $(FORMATTED_CU)
 format-check:
 	@clang-format --dry-run -Werror $(FORMATTED)
+	@clang-format --dry-run -Werror --style=file:.clang-format-cu $(FORMATTED_CU)
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/ngx-llm \
@@ -139,16 +178,46 @@ $(BUILD)/obj/%.o: %.c
 $(LIB): $(LIB_OBJ)
 	@rm -f $@ && ar rcs $@ $^
 
-$(BUILD)/ngx-llm-engine: $(BUILD)/obj/engine/main.o $(LIB)
+# Of a GPU's kernels, with ptxas' report beside each; of the emulated device.
+$(BUILD)/obj/gpu/%.o: %.cu
+	@mkdir -p $(@D)
+	@echo "  NVCC  $<"
+	@$(NVCC) $(NVFLAGS) -MMD -MP -c -o $@ $< 2> $(@:.o=.ptxas) \
+	    || { cat $(@:.o=.ptxas); rm -f $@; false; }
+
+$(BUILD)/obj/emu/%.o: %.cu t/cuda/emu.cuh
+	@mkdir -p $(@D)
+	@echo "  EMU   $<"
+	@$(CXX) $(EMUFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/kernels/cuda/%.o $(BUILD)/obj/t/cuda/%.o: CFLAGS += -isystem $(CUDA_DIR)/include
+$(BUILD)/libcuda.a: $(CUDA_OBJ)
+	@rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/libemu.a: $(EMU_OBJ)
+	@rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/ngx-llm-engine: $(BUILD)/obj/engine/main.o $(LIB) $(BACKENDS)
 	@echo "  LD    $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(BACKEND_LIBS)
+
+# The same engine on the emulated device, for tests.
+$(BUILD)/emu/ngx-llm-engine: $(BUILD)/obj/engine/main.o $(LIB) $(BUILD)/libemu.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lstdc++
 
 $(BUILD)/llm-maskbench: LDLIBS += -lz
-$(BUILD)/llm-%: $(BUILD)/obj/util/%.o $(LIB)
+$(BUILD)/llm-%: $(BUILD)/obj/util/%.o $(LIB) $(BACKENDS)
 	@echo "  LD    $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(BACKEND_LIBS)
 
-$(BUILD)/t/%: $(BUILD)/obj/t/%.o $(LIB)
+$(BUILD)/t/cuda/%: $(BUILD)/obj/t/cuda/%.o $(LIB) $(BUILD)/libemu.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lstdc++
+
+$(BUILD)/t/%: $(BUILD)/obj/t/%.o $(LIB) $(BUILD)/obj/kernels/cuda/absent.o
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)

@@ -52,7 +52,9 @@
  * allocated between step_submit() and sample()'s return.  What does not fit
  * is -ENOMEM with the numbers in `err`.
  *
- * ERRORS.  0 or -errno; `err` gets one line for a person.
+ * ERRORS.  0 or -errno; `err` gets one line for a person.  -ENODEV from open():
+ * there is no such device, or no driver for it.  -EIO from a step: the device
+ * has failed and nothing of this backend works any more; the process ends.
  */
 
 #ifndef LLM_KERNELS_BACKEND_H
@@ -89,7 +91,8 @@ typedef enum {
     K_IQ4_NL = 20,
     K_IQ4_XS = 23,
     K_BF16 = 30,
-    K_MXFP4 = 39
+    K_MXFP4 = 39,
+    K_F8_E4M3 = 1000 /* not GGUF's; k_source_t.scales go with it */
 } k_type_t;
 
 
@@ -108,6 +111,7 @@ typedef struct {
     uint64_t     memory; /* the arena, bytes */
     int          nice;   /* of the compute threads */
     int          device; /* CUDA's number */
+    int          kv_f8;  /* CUDA: KV pages in E4M3 */
 } k_config_t;
 
 
@@ -138,6 +142,10 @@ typedef struct {
     int (*read)(void *ctx, uint32_t row, uint32_t n, void *out);
     void       *ctx;
     const char *name; /* for messages */
+
+    /* K_F8_E4M3: what the elements are times, [1] or [rows]. */
+    const float *scales;
+    uint32_t     n_scales; /* 1 or rows */
 } k_source_t;
 
 
@@ -229,6 +237,9 @@ typedef struct {
     const uint32_t *pages; /* page i holds positions 32 i .. 32 i + 31; enough
                               of them for pos + n positions */
 } k_batch_seq_t;
+
+/* What draw i of the step before has drawn: only in ahead_submit(). */
+#define K_TOKEN_OF(i) (-1 - (int32_t) (i))
 
 typedef struct {
     uint32_t             n_rows;
@@ -331,9 +342,25 @@ typedef struct {
     int (*step_submit)(k_exec_t *exec, const k_batch_t *batch);
     int (*step_wait)(k_exec_t *exec);
 
-    /* After step_wait(): draws n tokens from the step's logits. */
+    /*
+     * After step_submit(): draws n tokens from the step's logits, which it
+     * waits for.  -EINVAL: a request is out of range, nothing was drawn.
+     */
     int (*sample)(k_exec_t *exec, uint32_t n, const k_sample_t *req,
                   k_sampled_t *out);
+
+    /*
+     * Steps ahead of their results; both NULL where a backend has none.
+     * submit() begins a step and the n draws from its logits, and returns;
+     * batch and requests (counts, biases, masks too) may change then.  Two may
+     * be under way; the second's tokens may be K_TOKEN_OF(i), draw i of the
+     * first.  collect() waits for the oldest and gives its draws.  A draw that
+     * failed (token -1) feeds token 0 to the step after it.  Until all are
+     * collected the calls above are refused with -EBUSY.
+     */
+    int (*ahead_submit)(k_exec_t *exec, const k_batch_t *batch, uint32_t n,
+                        const k_sample_t *req);
+    int (*ahead_collect)(k_exec_t *exec, uint32_t n, k_sampled_t *out);
 
     /* Tests: copies row i of the step's logits, n_vocab floats. */
     int (*logits)(k_exec_t *exec, uint32_t i, float *out);
@@ -341,5 +368,8 @@ typedef struct {
 
 extern const k_backend_ops_t k_backend_cpu;
 extern const k_backend_ops_t k_backend_null;
+
+/* In a build without CUDA its open() is -ENODEV and says so. */
+extern const k_backend_ops_t k_backend_cuda;
 
 #endif /* LLM_KERNELS_BACKEND_H */

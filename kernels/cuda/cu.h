@@ -1,0 +1,171 @@
+/*
+ * The CUDA backend's own structures, shared by its files on the host's side
+ * (C11); kernels know cu_kernels.h only.
+ *
+ *     cu.c       the device, open, memory plan, KV pages, the table of calls
+ *     arena.c    memory
+ *     weight.c   weights: staged through pinned memory, repacked on the device
+ *     blas.c     products by cuBLASLt: algorithms found by timing
+ *     blas_load.c  cuBLASLt's functions, by dlopen()
+ *     lower.c    a program made into nodes: which kernels, on what
+ *     exec.c     a program given its buffers
+ *     step.c     a step: metadata, attention's plan, nodes or a graph of them
+ *     graph.c    graphs by bucket, captured when first wanted
+ *     draw.c     sampling: requests to the device, results from it
+ *
+ * STREAMS.  Steps, draws and kv_copy() go to `stream`, from the step loop's
+ * thread; weights go to `load_stream`, from loader threads, under `load_lock`.
+ *
+ * MEMORY.  One cudaMalloc() at open is the arena: weights, KV pages, buffers,
+ * cuBLASLt's workspace.  Matrices come from its low end one after the other,
+ * so that those of one product (QKV; gate and up) lie side by side and are
+ * multiplied as one; everything else comes from its high end.
+ *
+ * ERRORS.  A CUDA call that fails is logged once, where it is made (cu_check),
+ * and becomes -EIO, or -ENOMEM.
+ */
+
+#ifndef LLM_KERNELS_CUDA_CU_H
+#define LLM_KERNELS_CUDA_CU_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cuda_runtime_api.h>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/cu_kernels.h"
+
+#define CU_ALIGN     256
+#define CU_STAGING   (16u << 20) /* bytes of each of two pinned buffers */
+#define CU_WORKSPACE (32u << 20) /* cuBLASLt's */
+
+typedef struct cu_arena_s cu_arena_t;
+typedef struct cu_blas_s  cu_blas_t;
+
+
+struct k_backend_s {
+    k_config_t   conf;
+    int          device;
+    int          major; /* compute capability */
+    int          minor;
+    int          sms;
+    uint64_t     l2;    /* bytes */
+    uint64_t     total; /* the device's memory */
+    char         name[64];
+    char         line[K_ERR_MAX];
+    cudaStream_t stream;
+
+    cu_arena_t *arena;
+    cu_blas_t  *blas;
+
+    pthread_mutex_t load_lock;
+    cudaStream_t    load_stream;
+    void           *staging[2]; /* pinned */
+    cudaEvent_t     staged[2];  /* the device has read it */
+    void           *raw;        /* device, CU_STAGING: before repacking */
+};
+
+
+struct k_weight_s {
+    k_backend_t *be;
+    k_role_t     role;
+    k_type_t     type; /* the source's */
+    cu_matrix_t  m;    /* but K_ROLE_VECTOR and _VECTORS */
+    float       *vector;
+    uint32_t     rows;
+    uint32_t     cols;
+    void        *mem;
+    uint64_t     size;
+    void        *mem_scales; /* E4M3: m.scales, high end */
+    uint64_t     size_scales;
+};
+
+
+/* Pages [n][layer]{ K [n_kv][32][head_dim], V the same }. */
+struct k_kv_s {
+    k_backend_t *be;
+    uint32_t     n_pages;
+    uint32_t     n_layer;
+    uint32_t     n_kv;
+    uint32_t     head_dim;
+    cu_type_t    type;
+    uint32_t     elem; /* bytes */
+    uint64_t     v;    /* bytes from K to V: of one layer's K */
+    uint64_t     layer;
+    uint64_t     page;
+    uint64_t     size;
+    uint8_t     *mem;
+};
+
+
+/* --- cu.c --- */
+
+/* 0, -ENOMEM or -EIO; what failed is logged to stderr with CUDA's words. */
+int cu_check(cudaError_t rc, const char *what);
+
+/* --- arena.c; any thread --- */
+
+int  cu_arena_new(cu_arena_t **arena, uint64_t size); /* cudaMalloc() */
+void cu_arena_free_all(cu_arena_t *arena);
+/* Aligned to CU_ALIGN; NULL: does not fit.  `high`: from the far end. */
+void *cu_arena_alloc(cu_arena_t *arena, uint64_t size, int high);
+void  cu_arena_free(cu_arena_t *arena, void *p, uint64_t size);
+void  cu_arena_stat(cu_arena_t *arena, uint64_t *size, uint64_t *used, uint64_t *largest);
+
+/* --- weight.c --- */
+
+int  cu_weights_load(k_backend_t *be, const k_source_t *src, k_weight_t **w, char *err);
+void cu_weights_free(k_backend_t *be, k_weight_t *w);
+/*
+ * 1: the matrices lie side by side in memory and have one form, so that they
+ * are one matrix of all their rows: *all, with m[0]'s experts.
+ */
+int cu_weights_join(const cu_matrix_t *const *m, uint32_t n, cu_matrix_t *all);
+
+/* --- blas.c --- */
+
+/*
+ * Y[rows][n] = X[rows][k] W[n][k]^T, row-major, sums in F32; y += if `add`.
+ * X and W are both T or both CU_F8 (then y is times *alpha8, device memory, or
+ * 1 if NULL; scales by row and channel are the caller's).  y_type: F32 or T.
+ */
+typedef struct {
+    cu_type_t   type; /* of X and W: CU_F16, CU_BF16, CU_F8, CU_F32 */
+    const void *x;
+    const void *w;
+    void       *y;
+    cu_type_t   y_type;
+    uint32_t    rows;
+    uint32_t    n;
+    uint32_t    k;
+    uint32_t    x_ld; /* elements */
+    uint32_t    y_ld;
+    int         add;
+} cu_gemm_t;
+
+/* cache: a folder for algorithms that timing has found, or NULL. */
+int  cu_blas_new(cu_blas_t **blas, k_backend_t *be, const char *cache, char *err);
+void cu_blas_free(cu_blas_t *blas);
+/*
+ * Makes sure that an algorithm for this shape is known, timing candidates if
+ * it must (y is overwritten, `stream` is waited for): at program_prepare().
+ */
+int cu_blas_tune(cu_blas_t *blas, const cu_gemm_t *gemm);
+/* Enqueues; may be captured.  Untuned shapes take the heuristic's first. */
+int cu_blas_mul(cu_blas_t *blas, const cu_gemm_t *gemm, cudaStream_t stream);
+
+/* --- exec.c, step.c, draw.c --- */
+
+int  cu_exec_prepare(k_backend_t *be, const k_program_t *prog, k_kv_t *kv, const k_limits_t *limits,
+                     k_exec_t **exec, char *err);
+void cu_exec_free(k_exec_t *exec);
+int  cu_step_submit(k_exec_t *exec, const k_batch_t *batch);
+int  cu_step_wait(k_exec_t *exec);
+int  cu_step_sample(k_exec_t *exec, uint32_t n, const k_sample_t *req, k_sampled_t *out);
+int  cu_step_logits(k_exec_t *exec, uint32_t i, float *out);
+int  cu_ahead_submit(k_exec_t *exec, const k_batch_t *batch, uint32_t n, const k_sample_t *req);
+int  cu_ahead_collect(k_exec_t *exec, uint32_t n, k_sampled_t *out);
+
+#endif /* LLM_KERNELS_CUDA_CU_H */
