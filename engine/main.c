@@ -15,7 +15,7 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define MAIN_SECCOMP 0
 #else
-#define MAIN_SECCOMP 1
+#define MAIN_SECCOMP SERVE_SECCOMP_AUTO
 #endif
 
 typedef struct {
@@ -30,8 +30,11 @@ enum {
     OPT_SOCKET_MODE,
     OPT_MODEL_ROOT,
     OPT_MANIFEST,
+    OPT_BACKEND,
+    OPT_DEVICE,
     OPT_MEMORY,
     OPT_KV,
+    OPT_KV_TYPE,
     OPT_THREADS,
     OPT_KERNELS,
     OPT_ACT,
@@ -63,9 +66,15 @@ static const option_t options[] = {
      "weight files are opened below this folder only (.)"},
     {"manifest", OPT_MANIFEST, "FILE",
      "models to load without NGINX's asking, as JSON"},
+    {"backend", OPT_BACKEND, "NAME",
+     "auto, cuda, cpu; auto: a GPU where there is one (auto)"},
+    {"device", OPT_DEVICE, "N", "the GPU's number (0)"},
     {"memory", OPT_MEMORY, "SIZE",
-     "arena of weights and KV pages: 8g, 512m (half of the RAM)"},
+     "arena of weights and KV pages: 8g, 512m (half of the RAM; 90 % of a "
+     "GPU's)"},
     {"kv", OPT_KV, "SIZE", "KV pages of each model (a share of --memory)"},
+    {"kv-type", OPT_KV_TYPE, "TYPE",
+     "auto, f8: KV pages in E4M3, on a GPU (auto)"},
     {"threads", OPT_THREADS, "N", "compute threads (one per physical core)"},
     {"kernels", OPT_KERNELS, "ISA", "auto, scalar, avx2, avx512 (auto)"},
     {"act", OPT_ACT, "MODE",
@@ -75,10 +84,10 @@ static const option_t options[] = {
     {"model-linger", OPT_LINGER, "SECONDS",
      "how long weights stay that nobody names (60)"},
     {"queue", OPT_QUEUE, "N", "requests that may wait (1024)"},
-    {"batch", OPT_BATCH, "N", "sequences at once (64)"},
-    {"rows", OPT_ROWS, "N", "tokens of a step at most (512)"},
+    {"batch", OPT_BATCH, "N", "sequences at once (64; on a GPU 256)"},
+    {"rows", OPT_ROWS, "N", "tokens of a step at most (512; on a GPU 8192)"},
     {"chunk", OPT_CHUNK, "N",
-     "prefill tokens of a step while others decode (128)"},
+     "prefill tokens of a step while others decode (128; on a GPU 1024)"},
     {"fronts", OPT_FRONTS, "N", "threads that parse requests (2)"},
     {"load-wait", OPT_LOAD_WAIT, "MS",
      "how long a request waits for a loading model (2000)"},
@@ -92,8 +101,8 @@ static const option_t options[] = {
      "a grammar that takes longer to compile is refused (5000)"},
     {"grammar-memory", OPT_GRAMMAR_MEMORY, "SIZE",
      "a grammar that takes more memory is refused (256m)"},
-    {"seccomp", OPT_SECCOMP, "on|off",
-     "a filter of system calls (on where the kernel has it)"},
+    {"seccomp", OPT_SECCOMP, "on|off|auto",
+     "a filter of system calls; auto: on, but with a GPU (auto)"},
     {"log-level", OPT_LOG, "LEVEL",
      "error, warn, notice, info, debug (notice)"},
     {"version", OPT_VERSION, NULL, "print the version"},
@@ -117,9 +126,6 @@ main(int argc, char **argv)
                            .model_root = ".",
                            .linger_ms = 60000,
                            .queue = 1024,
-                           .batch = 64,
-                           .rows = 512,
-                           .chunk = 128,
                            .fronts = 2,
                            .load_wait_ms = 2000,
                            .mask_wait_us = 1000,
@@ -134,18 +140,9 @@ main(int argc, char **argv)
         return rc < 0 ? 2 : 0;
     }
 
-    if (opt.memory == 0) {
-        opt.memory = (uint64_t) sysconf(_SC_PHYS_PAGES)
-                     * (uint64_t) sysconf(_SC_PAGESIZE) / 2;
-    }
-
     if (opt.mask_threads == 0) {
         opt.mask_threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN) / 4;
         opt.mask_threads += opt.mask_threads == 0;
-    }
-
-    if (opt.rows < opt.batch) {
-        opt.rows = opt.batch;
     }
 
     return serve_run(&opt) < 0 ? 1 : 0;
@@ -201,7 +198,9 @@ main_option(int code, const char *arg, serve_options_t *opt)
     static const char *const isas[] = {"auto", "scalar", "avx2", "avx512",
                                        NULL};
     static const char *const acts[] = {"int8", "f32", NULL};
-    static const char *const switches[] = {"off", "on", NULL};
+    static const char *const backends[] = {"auto", "cuda", "cpu", NULL};
+    static const char *const kv_types[] = {"auto", "f8", NULL};
+    static const char *const switches[] = {"off", "on", "auto", NULL};
     static const char *const levels[] = {"error", "warn",  "notice",
                                          "info",  "debug", NULL};
     uint32_t                 n;
@@ -221,6 +220,17 @@ main_option(int code, const char *arg, serve_options_t *opt)
     case OPT_MANIFEST:
         opt->manifest = arg;
         return 0;
+    case OPT_BACKEND:
+        rc = main_word(arg, backends, &word);
+        opt->backend = (serve_backend_t) word;
+        return rc;
+    case OPT_DEVICE:
+        rc = main_number(arg, 0, 1023, &n);
+        opt->device = (int) n;
+        return rc;
+    case OPT_KV_TYPE:
+        rc = main_word(arg, kv_types, &opt->kv_f8);
+        return rc;
     case OPT_MEMORY:
         return main_size(arg, &opt->memory);
     case OPT_KV:

@@ -369,7 +369,7 @@ typedef struct {
 extern const k_backend_ops_t k_backend_cpu;
 extern const k_backend_ops_t k_backend_null;
 
-/* In a build without CUDA its open() is -ENODEV and says so. */
+/* In a build without CUDA its open() is -ENOTSUP and says so. */
 extern const k_backend_ops_t k_backend_cuda;
 
 #endif /* LLM_KERNELS_BACKEND_H */

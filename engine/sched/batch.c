@@ -11,6 +11,7 @@
  * Threads: the step loop's.
  */
 
+#include <errno.h>
 #include "engine/sched/sched_priv.h"
 
 static void     admit_group(sched_req_t *r, sched_seq_t *q);
@@ -407,6 +408,10 @@ batch_fail(sched_model_t *m, int rc)
     log_error("a step of %u rows failed: %s: %s; its sequences end",
               m->batch.n_rows, strerror(-rc),
               m->model->ops->describe(m->model->be));
+
+    if (rc == -EIO && m->sched->config.device_lost) {
+        m->sched->config.device_lost(m->sched->config.data);
+    }
 
     for (i = 0; i < m->batch.n_seqs; i++) {
         q = m->members[i];

@@ -133,6 +133,9 @@ typedef struct {
     void *data;
     uint64_t (*now)(void *data); /* clock in ns; NULL: CLOCK_MONOTONIC */
 
+    /* A step was -EIO: the device is gone, for all models; or NULL. */
+    void (*device_lost)(void *data);
+
     /*
      * Masks of grammars: threads that make them during the forward pass (0:
      * the loop does it, after it), and how long the loop waits after it for

@@ -107,7 +107,7 @@ loader_run(version_t *v)
                               .kv_bytes = s->opt.kv,
                               .limits = {.rows = s->opt.rows,
                                          .seqs = s->opt.batch,
-                                         .logits = s->opt.rows},
+                                         .logits = s->opt.logits},
                               .quant = v->quant,
                               .progress = loader_progress,
                               .data = v};

@@ -28,13 +28,11 @@ static void       models_gone(void *data);
 static void       models_due(serve_t *s);
 
 
-int
+void
 models_init(serve_t *s)
 {
     s->local.serve = s;
     s->local.out_tail = &s->local.out_head;
-
-    return 0;
 }
 
 

@@ -31,6 +31,7 @@ static void serve_event(serve_t *s, uint64_t what);
 static void serve_mail(serve_t *s);
 static int  serve_idle_ms(serve_t *s);
 static int  serve_manifest_file(serve_t *s);
+static void serve_device_lost(void *data);
 
 
 int
@@ -64,9 +65,7 @@ static int
 serve_open(serve_t *s)
 {
     sched_config_t sc;
-    k_config_t     kc;
     sigset_t       set;
-    char           err[K_ERR_MAX];
     int            rc;
 
     pthread_mutex_init(&s->mail_lock, NULL);
@@ -79,6 +78,7 @@ serve_open(serve_t *s)
     pthread_cond_init(&s->front_cond, NULL);
     s->front_tail = &s->front_head;
     metrics_init(&s->metrics);
+    models_init(s);
 
     if (getrandom(&s->boot, sizeof(s->boot), 0) != sizeof(s->boot)) {
         s->boot = llm_now_ns();
@@ -92,20 +92,7 @@ serve_open(serve_t *s)
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
 
-    s->ops = s->opt.null_model ? &k_backend_null : &k_backend_cpu;
-    kc = (k_config_t){.threads = s->opt.threads,
-                      .isa = s->opt.isa,
-                      .act = s->opt.act,
-                      .memory = s->opt.memory,
-                      .nice = 10};
-
-    rc = s->ops->open(&kc, &s->be, err);
-    if (rc < 0) {
-        log_error("backend %s: %s", s->ops->name, err);
-        return rc;
-    }
-
-    log_notice("backend %s: %s", s->ops->name, s->ops->describe(s->be));
+    LLM_TRY(serve_backend(s));
 
     sc = (sched_config_t){.max_seqs = s->opt.batch,
                           .max_rows = s->opt.rows,
@@ -114,6 +101,7 @@ serve_open(serve_t *s)
                           .mask_threads = s->opt.mask_threads,
                           .mask_wait_us = s->opt.mask_wait_us,
                           .events = back_events,
+                          .device_lost = serve_device_lost,
                           .data = s};
 
     LLM_TRY(sched_new(&sc, &s->sched));
@@ -128,7 +116,6 @@ serve_open(serve_t *s)
         return rc;
     }
 
-    LLM_TRY(models_init(s));
     LLM_TRY(front_start(s));
     LLM_TRY(grammars_start(s));
     LLM_TRY(sched_start(s->sched));
@@ -151,6 +138,20 @@ serve_open(serve_t *s)
     log_notice("engine %d listens on %s", (int) getpid(), s->opt.socket);
 
     return 0;
+}
+
+
+/*
+ * Nothing of this process can compute any more, so it ends at once, as if it
+ * had been killed: the workers see it, keep their streams, and go on with them
+ * when somebody has started the next one.  The step loop's thread.
+ */
+
+static void
+serve_device_lost(void *data)
+{
+    log_error("the device has failed: engine %d ends", (int) getpid());
+    _exit(70);
 }
 
 

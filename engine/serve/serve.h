@@ -59,32 +59,44 @@ typedef struct req_s     req_t;
 typedef struct version_s version_t;
 
 
-/* What ngx-llm-engine was started with. */
+typedef enum {
+    SERVE_BACKEND_AUTO = 0,
+    SERVE_BACKEND_CUDA,
+    SERVE_BACKEND_CPU
+} serve_backend_t;
+
+#define SERVE_SECCOMP_AUTO 2 /* on, but with a GPU */
+
+/* What ngx-llm-engine was started with; 0 of a size: the backend's default. */
 
 typedef struct {
-    const char  *socket;
-    mode_t       socket_mode;
-    const char  *model_root;
-    const char  *manifest;
-    uint64_t     memory;
-    uint64_t     kv; /* bytes of KV pages of each model; 0: a share */
-    uint32_t     threads;
-    k_isa_t      isa;
-    k_act_mode_t act;
-    int          null_model;
-    uint32_t     linger_ms;
-    uint32_t     queue;
-    uint32_t     batch; /* sequences at once */
-    uint32_t     rows;  /* of a step */
-    uint32_t     chunk;
-    uint32_t     fronts;
-    uint32_t     load_wait_ms;
-    uint32_t     mask_threads;
-    uint32_t     mask_wait_us;
-    uint32_t     grammar_threads;
-    uint32_t     grammar_ms;     /* to compile one, at most */
-    uint64_t     grammar_memory; /* of one, at most */
-    int          seccomp;
+    const char     *socket;
+    mode_t          socket_mode;
+    const char     *model_root;
+    const char     *manifest;
+    serve_backend_t backend;
+    int             device;
+    int             kv_f8;
+    uint64_t        memory;
+    uint64_t        kv; /* bytes of KV pages of each model; 0: a share */
+    uint32_t        threads;
+    k_isa_t         isa;
+    k_act_mode_t    act;
+    int             null_model;
+    uint32_t        linger_ms;
+    uint32_t        queue;
+    uint32_t        batch;  /* sequences at once */
+    uint32_t        rows;   /* of a step */
+    uint32_t        logits; /* rows of a step whose logits are wanted */
+    uint32_t        chunk;
+    uint32_t        fronts;
+    uint32_t        load_wait_ms;
+    uint32_t        mask_threads;
+    uint32_t        mask_wait_us;
+    uint32_t        grammar_threads;
+    uint32_t        grammar_ms;     /* to compile one, at most */
+    uint64_t        grammar_memory; /* of one, at most */
+    int             seccomp;
 } serve_options_t;
 
 
@@ -502,8 +514,11 @@ void back_free(req_t *r);
 /* manifest.c: what a connection's manifest says. */
 int manifest_read(conn_t *c, const char *json, size_t len, char *err);
 
+/* backend.c; also fills the options' sizes that are the backend's */
+int serve_backend(serve_t *s);
+
 /* models.c */
-int      models_init(serve_t *s);
+void     models_init(serve_t *s);
 void     models_free(serve_t *s);
 void     models_forget(conn_t *c);
 void     models_enter(conn_t *c, entry_t *e, version_t *v);
