@@ -19,12 +19,12 @@ static uint32_t batch_decode(sched_model_t *m);
 static void     batch_prefill(sched_model_t *m, uint32_t n_decode);
 static void     batch_share(sched_model_t *m, uint32_t rows, uint32_t spare);
 static uint32_t batch_wants(const sched_seq_t *q, uint32_t *spare);
-static void     batch_build(sched_model_t *m);
+static int      batch_full(const sched_seq_t *q);
+static void     batch_rows(sched_model_t *m);
 static void     batch_logits(sched_model_t *m, sched_seq_t *q, uint32_t row);
 static void     batch_done(sched_model_t *m);
 static void     batch_idle(sched_model_t *m);
 static void     batch_fail(sched_model_t *m, int rc);
-static void     batch_pace(sched_model_t *m, uint64_t ns);
 
 
 /* Lets sequences run while there are places and pages: the oldest first. */
@@ -102,12 +102,14 @@ sched_batch_run(sched_model_t *m)
 {
     sched_t *s = m->sched;
     uint64_t start = s->now;
-    int      rc;
+    int      rc, could = sched_ahead_could(m);
+
+    if (could || m->n_flights) {
+        return sched_ahead_run(m, could);
+    }
 
     sched_gram_want(m);
-
-    batch_prefill(m, batch_decode(m));
-    batch_build(m);
+    sched_batch_build(m);
 
     if (m->batch.n_rows == 0) {
         batch_idle(m);
@@ -115,12 +117,13 @@ sched_batch_run(sched_model_t *m)
     }
 
     rc = m->model->ops->step_submit(m->model->exec, &m->batch);
-    if (rc == 0) {
-        rc = m->model->ops->step_wait(m->model->exec);
-    }
 
     if (rc == 0) {
         sched_draw_late(m);
+        rc = m->n_draws ? 0 : m->model->ops->step_wait(m->model->exec);
+    }
+
+    if (rc == 0) {
         batch_done(m);
         rc = sched_draw(m);
     }
@@ -130,16 +133,31 @@ sched_batch_run(sched_model_t *m)
     if (rc < 0) {
         batch_fail(m, rc);
     } else {
-        batch_pace(m, s->now - start);
+        sched_batch_pace(m, s->now - start);
     }
 
-    atomic_fetch_add_explicit(&s->stats.steps, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&s->stats.busy_ns, s->now - start,
-                              memory_order_relaxed);
-    atomic_store_explicit(&s->stats.rows_last, m->batch.n_rows,
-                          memory_order_relaxed);
+    sched_batch_count(s, m->batch.n_rows, s->now - start);
 
     return rc;
+}
+
+
+void
+sched_batch_count(sched_t *s, uint32_t rows, uint64_t ns)
+{
+    atomic_fetch_add_explicit(&s->stats.steps, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->stats.busy_ns, ns, memory_order_relaxed);
+    atomic_store_explicit(&s->stats.rows_last, rows, memory_order_relaxed);
+}
+
+
+/* Who computes how many rows in the next step, and the batch of it. */
+
+void
+sched_batch_build(sched_model_t *m)
+{
+    batch_prefill(m, batch_decode(m));
+    batch_rows(m);
 }
 
 
@@ -176,7 +194,7 @@ batch_decode(sched_model_t *m)
     for (i = 0; i < m->n_run; i++) {
         q = m->run[i];
 
-        if (sched_gram_held(q)) {
+        if (sched_gram_held(q) || batch_full(q)) {
             continue;
         }
 
@@ -288,7 +306,7 @@ batch_wants(const sched_seq_t *q, uint32_t *spare)
 {
     uint32_t want, plain, judged;
 
-    if (sched_gram_held(q)) {
+    if (sched_gram_held(q) || batch_full(q)) {
         return 0;
     }
 
@@ -310,8 +328,17 @@ batch_wants(const sched_seq_t *q, uint32_t *spare)
 }
 
 
+/* The last token that it may have is under way: it has no more rows. */
+
+static int
+batch_full(const sched_seq_t *q)
+{
+    return q->flying && q->n_out + q->flying == q->req->max_out;
+}
+
+
 static void
-batch_build(sched_model_t *m)
+batch_rows(sched_model_t *m)
 {
     sched_seq_t *q;
     k_batch_t   *b = &m->batch;
@@ -329,7 +356,13 @@ batch_build(sched_model_t *m)
             continue;
         }
 
-        sched_seq_tokens(q, q->computed, q->rows, m->tokens + b->n_rows);
+        if (q->flying) {
+            /* All else is computed: its row is of the newest token. */
+            m->tokens[b->n_rows] = K_TOKEN_OF(q->draw);
+        } else {
+            sched_seq_tokens(q, q->computed, q->rows, m->tokens + b->n_rows);
+        }
+
         batch_logits(m, q, b->n_rows);
 
         m->seqs[b->n_seqs] = (k_batch_seq_t){
@@ -392,7 +425,7 @@ batch_done(sched_model_t *m)
         from = q->computed;
         q->computed += q->rows - (uint32_t) q->late;
         q->late = 0;
-        sched_seq_cache(q, from);
+        sched_seq_cache(q, from, q->computed);
     }
 }
 
@@ -405,13 +438,7 @@ batch_fail(sched_model_t *m, int rc)
     sched_seq_t *q;
     uint32_t     i;
 
-    log_error("a step of %u rows failed: %s: %s; its sequences end",
-              m->batch.n_rows, strerror(-rc),
-              m->model->ops->describe(m->model->be));
-
-    if (rc == -EIO && m->sched->config.device_lost) {
-        m->sched->config.device_lost(m->sched->config.data);
-    }
+    sched_batch_failed(m, m->batch.n_rows, rc);
 
     for (i = 0; i < m->batch.n_seqs; i++) {
         q = m->members[i];
@@ -423,10 +450,22 @@ batch_fail(sched_model_t *m, int rc)
 }
 
 
+void
+sched_batch_failed(sched_model_t *m, uint32_t rows, int rc)
+{
+    log_error("a step of %u rows failed: %s: %s; its sequences end", rows,
+              strerror(-rc), m->model->ops->describe(m->model->be));
+
+    if (rc == -EIO && m->sched->config.device_lost) {
+        m->sched->config.device_lost(m->sched->config.data);
+    }
+}
+
+
 /* Prefill chunks double while steps are short and halve if one is long. */
 
-static void
-batch_pace(sched_model_t *m, uint64_t ns)
+void
+sched_batch_pace(sched_model_t *m, uint64_t ns)
 {
     uint32_t rows = m->prefill_rows;
 

@@ -245,6 +245,10 @@ check_seq(const sched_seq_t *q, uint32_t *refs)
         return q->n_pages ? "who does not run has pages" : NULL;
     }
 
+    if ((q->ahead || q->flying) && q->state != SCHED_SEQ_RUNNING) {
+        return "steps are under way for who does not run";
+    }
+
     if (q->computed >= sched_seq_known(q) + (q->job && q->job->probing)
         || q->computed > q->n_pages * K_PAGE_TOKENS) {
         return "more is computed than can be";
@@ -265,7 +269,7 @@ check_seq(const sched_seq_t *q, uint32_t *refs)
         g = &p->pages[q->pages[i]];
         refs[q->pages[i]]++;
 
-        if ((i + 1) * K_PAGE_TOKENS > q->computed) {
+        if ((i + 1) * K_PAGE_TOKENS > q->computed - q->ahead) {
             if (g->state != SCHED_PAGE_USED) {
                 return "a page to be filled is cached";
             }

@@ -14,7 +14,6 @@
 static int  draw_rows(sched_model_t *m);
 static int  draw_again(sched_model_t *m);
 static void draw_siblings(sched_model_t *m);
-static void draw_sample(sched_model_t *m, uint32_t i);
 static void draw_probes(sched_model_t *m);
 static int  draw_refused(sched_model_t *m);
 static void draw_judged(sched_model_t *m, const sched_draw_t *d,
@@ -79,7 +78,7 @@ sched_draw(sched_model_t *m)
     draw_siblings(m);
 
     for (i = 0; i < m->n_draws; i++) {
-        draw_sample(m, i);
+        sched_draw_sample(m, i);
     }
 
     rc = draw_rows(m);
@@ -201,8 +200,10 @@ draw_siblings(sched_model_t *m)
 }
 
 
-static void
-draw_sample(sched_model_t *m, uint32_t i)
+/* What the backend is asked for draw i. */
+
+void
+sched_draw_sample(sched_model_t *m, uint32_t i)
 {
     sched_draw_t           *d = &m->draws[i];
     sched_seq_t            *q = d->seq;
@@ -379,6 +380,27 @@ draw_token(sched_model_t *m, const sched_draw_t *d, const k_sampled_t *sampled)
         return;
     }
 
+    sched_draw_token(m, q, sampled);
+
+    if (q->state == SCHED_SEQ_DONE) {
+        return;
+    }
+
+    if (d->from) {
+        sched_seq_fork(q, d->from);
+    }
+
+    if (q->job) {
+        sched_gram_drawn(q);
+    }
+}
+
+
+/* It is entered and told; it may be the end. */
+
+void
+sched_draw_token(sched_model_t *m, sched_seq_t *q, const k_sampled_t *sampled)
+{
     if (sampled->token < 0
         || sampled->token >= (int32_t) m->model->prog.n_vocab) {
         log_error("no token can be drawn: logits are not finite, or all "
@@ -397,15 +419,6 @@ draw_token(sched_model_t *m, const sched_draw_t *d, const k_sampled_t *sampled)
 
     if (q->n_out == q->req->max_out && q->job == NULL) {
         sched_seq_finish(q, SCHED_LENGTH);
-        return;
-    }
-
-    if (d->from) {
-        sched_seq_fork(q, d->from);
-    }
-
-    if (q->job) {
-        sched_gram_drawn(q);
     }
 }
 

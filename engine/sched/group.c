@@ -318,7 +318,7 @@ sched_events_send(sched_t *s)
 
 /*
  * After the events of a step: what is gone may be freed, by others; but not
- * while a mask thread works in it.
+ * while a mask thread works in it, or a step under way knows it.
  */
 
 void
@@ -334,7 +334,7 @@ sched_gone_release(sched_t *s)
     }
 
     for (link = &s->lingering; (r = *link) != NULL; /* void */) {
-        if (sched_gram_busy(r)) {
+        if (sched_gram_busy(r) || r->flights) {
             link = &r->gone_next;
             continue;
         }

@@ -145,11 +145,17 @@ sched_loop(void *data)
 static void
 sched_finish_all(sched_t *s)
 {
+    sched_model_t *m;
+
     s->now = sched_now(s);
     sched_mail_take(s);
 
     while (s->live) {
         sched_req_finish(s->live, SCHED_CANCELLED);
+    }
+
+    for (m = s->models; m; m = m->next == s->models ? NULL : m->next) {
+        sched_ahead_drain(m);
     }
 
     /* No mask thread works in what is gone. */
@@ -197,7 +203,7 @@ sched_turn(sched_t *s)
     while (m) {
         sched_admit(m);
 
-        if (m->n_run) {
+        if (m->n_run || m->n_flights) {
             s->models = m->next;
             rc = sched_batch_run(m);
             return rc < 0 ? rc : 1;
@@ -375,6 +381,8 @@ model_alloc(sched_model_t *m)
     m->sampled = calloc(m->max_draws, sizeof(m->sampled[0]));
     m->draws = calloc(m->max_draws, sizeof(m->draws[0]));
     m->waits = calloc(m->max_draws, sizeof(sched_job_t *));
+    m->flights[0].riders = calloc(m->max_seqs, sizeof(sched_rider_t));
+    m->flights[1].riders = calloc(m->max_seqs, sizeof(sched_rider_t));
 
     m->n_tenants =
         m->sched->config.max_queue + m->max_seqs + SCHED_TENANTS_IDLE;
@@ -390,7 +398,8 @@ model_alloc(sched_model_t *m)
     if (m->run == NULL || m->tokens == NULL || m->seqs == NULL
         || m->logit_rows == NULL || m->members == NULL || m->samples == NULL
         || m->sampled == NULL || m->draws == NULL || m->waits == NULL
-        || m->tenants == NULL || m->tenants_hash == NULL) {
+        || m->tenants == NULL || m->tenants_hash == NULL
+        || m->flights[0].riders == NULL || m->flights[1].riders == NULL) {
         return -ENOMEM;
     }
 
@@ -462,6 +471,8 @@ sched_model_free(sched_model_t *m)
     free(m->sampled);
     free(m->draws);
     free(m->waits);
+    free(m->flights[0].riders);
+    free(m->flights[1].riders);
     free(m->tenants);
     free(m->tenants_hash);
     free(m);

@@ -10,6 +10,7 @@
  *     seq.c      a sequence's pages: admission, fork, preemption
  *     batch.c    rows of a step
  *     draw.c     what came of it: tokens
+ *     ahead.c    steps that begin before the one before has told its tokens
  *     gram.c     sequences under a grammar, the step loop's side
  *     mask.c     their other side: threads that accept tokens and make masks
  *     sched.c    the loop
@@ -35,6 +36,12 @@
  * whose logits give the next token, so any sequence can be stopped, lose its
  * pages and go on later.  (While a token that was drawn in free text is in
  * question, all that is known is computed, and there is no row.)
+ *
+ * STEPS AHEAD.  While a step is under way whose draws are not told, its rows
+ * are in `computed` already (`ahead` of them) and its token counts as known
+ * (`flying`), though nobody knows which it is.  A sequence that stops running
+ * is set back to what is told, and its ticket changes: what is still to come
+ * of it is thrown away.
  */
 
 #ifndef LLM_SCHED_PRIV_H
@@ -222,6 +229,12 @@ struct sched_seq_s {
 
     uint32_t rows; /* of the step being built */
     int      late; /* the last of them is to be computed again */
+
+    /* Of steps ahead. */
+    uint32_t ahead;  /* rows under way */
+    uint32_t flying; /* tokens under way */
+    uint32_t draw;   /* the newest of them: which of its step's draws */
+    uint32_t ticket; /* changes when the above are given up */
 };
 
 typedef enum {
@@ -250,7 +263,8 @@ struct sched_req_s {
     uint32_t          n_choices;
     uint32_t          n_live; /* choices that are not done */
     uint32_t          max_out;
-    uint32_t          scored; /* prompt tokens whose EV_PROMPT went out */
+    uint32_t          scored;  /* prompt tokens whose EV_PROMPT went out */
+    uint32_t          flights; /* steps under way that know its sequences */
     const k_bias_t   *bias;
     uint32_t          n_bias;
     uint32_t          index_mask;
@@ -293,6 +307,26 @@ typedef struct {
     uint32_t     judged; /* index of a known token, prompt or output, whose
                             logprob is wanted; 0: a new token */
 } sched_draw_t;
+
+
+/* A step under way: whose rows, and whose draws. */
+
+typedef struct {
+    sched_seq_t *seq;
+    uint32_t     ticket;
+    uint32_t     from; /* rows: tokens from .. to - 1 */
+    uint32_t     to;
+    int          draws;
+} sched_rider_t;
+
+typedef struct {
+    sched_rider_t *riders; /* in the batch's order, so draws are in order too */
+    uint32_t       n;
+    uint32_t       n_draws;
+    uint32_t       n_rows;
+    uint32_t       prefill_rows;
+    uint64_t       start;
+} sched_flight_t;
 
 
 struct sched_model_s {
@@ -346,6 +380,11 @@ struct sched_model_s {
     uint32_t       n_draws;
     uint32_t       max_draws;
     uint32_t       prefill_rows;
+
+    sched_flight_t flights[2];
+    uint32_t       flight; /* the oldest */
+    uint32_t       n_flights;
+    uint64_t       landed; /* when the last one was */
 };
 
 
@@ -492,7 +531,7 @@ void     sched_seq_tokens(const sched_seq_t *q, uint32_t from, uint32_t n,
 int      sched_seq_admit(sched_seq_t *q);
 int      sched_seq_grow(sched_seq_t *q);
 void     sched_seq_fork(sched_seq_t *q, const sched_seq_t *from);
-void     sched_seq_cache(sched_seq_t *q, uint32_t from);
+void     sched_seq_cache(sched_seq_t *q, uint32_t from, uint32_t to);
 void     sched_seq_release(sched_seq_t *q, int keep);
 void     sched_seq_preempt(sched_seq_t *q);
 void     sched_seq_wait(sched_seq_t *q);
@@ -508,10 +547,22 @@ int      sched_seq_is_end(const sched_seq_t *q, int32_t token);
 /* batch.c */
 void sched_admit(sched_model_t *m);
 int  sched_batch_run(sched_model_t *m);
+void sched_batch_build(sched_model_t *m);
+void sched_batch_failed(sched_model_t *m, uint32_t rows, int rc);
+void sched_batch_pace(sched_model_t *m, uint64_t ns);
+void sched_batch_count(sched_t *s, uint32_t rows, uint64_t ns);
 
 /* draw.c */
 void sched_draw_late(sched_model_t *m);
 int  sched_draw(sched_model_t *m);
+void sched_draw_sample(sched_model_t *m, uint32_t i);
+void sched_draw_token(sched_model_t *m, sched_seq_t *q,
+                      const k_sampled_t *sampled);
+
+/* ahead.c */
+int  sched_ahead_could(const sched_model_t *m);
+int  sched_ahead_run(sched_model_t *m, int could);
+void sched_ahead_drain(sched_model_t *m);
 
 /* gram.c */
 int  sched_gram_new(sched_req_t *r);

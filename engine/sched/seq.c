@@ -21,6 +21,7 @@ static uint32_t seq_pages(uint32_t tokens);
 static void     seq_match(sched_seq_t *q, uint32_t limit);
 static uint32_t seq_match_part(sched_seq_t *q, uint32_t limit, uint32_t need,
                                uint32_t *len);
+static void     seq_ground(sched_seq_t *q);
 static int      seq_evict(sched_seq_t *q);
 static int      seq_preempt(sched_seq_t *q);
 static void     seq_run(sched_seq_t *q);
@@ -29,12 +30,12 @@ static void     seqs_insert(sched_seqs_t *list, sched_seq_t *q);
 static void     seqs_remove(sched_seqs_t *list, sched_seq_t *q);
 
 
-/* Tokens known: prompt and output. */
+/* Tokens known: prompt and output, and those under way. */
 
 uint32_t
 sched_seq_known(const sched_seq_t *q)
 {
-    return q->req->group->n_tokens + q->n_out;
+    return q->req->group->n_tokens + q->n_out + q->flying;
 }
 
 
@@ -268,19 +269,18 @@ sched_seq_fork(sched_seq_t *q, const sched_seq_t *from)
 
 
 /*
- * Pages that became full since `from` tokens were computed enter the prefix
- * cache.  Where another sequence was faster, its page replaces ours.
+ * Pages that became full when tokens from .. to - 1 were computed enter the
+ * prefix cache.  Where another sequence was faster, its page replaces ours.
  */
 
 void
-sched_seq_cache(sched_seq_t *q, uint32_t from)
+sched_seq_cache(sched_seq_t *q, uint32_t from, uint32_t to)
 {
     sched_pages_t *p = &q->req->model->pages;
     int32_t        tokens[K_PAGE_TOKENS];
     uint32_t       i, page;
 
-    for (i = from / K_PAGE_TOKENS; (i + 1) * K_PAGE_TOKENS <= q->computed;
-         i++) {
+    for (i = from / K_PAGE_TOKENS; (i + 1) * K_PAGE_TOKENS <= to; i++) {
         sched_seq_tokens(q, i * K_PAGE_TOKENS, K_PAGE_TOKENS, tokens);
 
         page =
@@ -303,8 +303,11 @@ sched_seq_release(sched_seq_t *q, int keep)
 {
     sched_pages_t *p = &q->req->model->pages;
     int32_t        tokens[K_PAGE_TOKENS];
-    uint32_t       at = q->computed / K_PAGE_TOKENS;
-    uint32_t       n = q->computed % K_PAGE_TOKENS;
+    uint32_t       at, n;
+
+    seq_ground(q);
+    at = q->computed / K_PAGE_TOKENS;
+    n = q->computed % K_PAGE_TOKENS;
 
     if (keep && n && at < q->n_pages) {
         sched_seq_tokens(q, at * K_PAGE_TOKENS, n, tokens);
@@ -317,6 +320,18 @@ sched_seq_release(sched_seq_t *q, int keep)
     }
 
     q->computed = 0;
+}
+
+
+/* What is under way is given up: back to what is told. */
+
+static void
+seq_ground(sched_seq_t *q)
+{
+    q->computed -= q->ahead;
+    q->ahead = 0;
+    q->flying = 0;
+    q->ticket++;
 }
 
 
@@ -417,6 +432,7 @@ sched_seq_leave(sched_seq_t *q)
 
     case SCHED_SEQ_RUNNING:
         seq_run_remove(q);
+        seq_ground(q);
         break;
 
     default:

@@ -15,6 +15,7 @@
 #include "engine/sched/sched_priv.h"
 #include "kernels/null/null.h"
 #include "t/lib/tap.h"
+#include "t/sched/rig_ahead.h"
 
 #define RIG_VOCAB   5000
 #define RIG_CHOICES 128
@@ -267,6 +268,7 @@ rig_open(rig_t *rig, const rig_conf_t *conf)
 
     memset(rig, 0, sizeof(*rig));
     rig->ops = k_backend_null;
+    rig_ahead_use(&rig->ops);
     rig->now = 1000000000;
 
     if (rig->ops.open(&kc, &rig->be, err) < 0 || sched_new(&sc, &rig->s) < 0) {

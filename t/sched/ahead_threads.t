@@ -1,0 +1,11 @@
+#!/usr/bin/perl
+
+# The same with steps ahead of their results, as a GPU takes them.
+
+use strict;
+use warnings;
+
+my $build = $ENV{LLM_BUILD} || 'build';
+
+$ENV{SCHED_AHEAD} = 1;
+exec "$build/t/sched/threads" or die "$build/t/sched/threads: $!\n";
