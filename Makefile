@@ -66,7 +66,7 @@ endif
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
 
 .PHONY: all build engine module tests models run test test-asan test-tsan bench \
-        goldens models-table install clean format format-check help
+        gpu test-gpu goldens models-table install clean format format-check help
 all: build
 
 help:
@@ -77,6 +77,8 @@ help:
 	@echo 'make test-asan     the same under ASan and UBSan'
 	@echo 'make test-tsan     the same of the engine under TSan'
 	@echo 'make build         everything into build/'
+	@echo 'make gpu           with libc and CUDA alone: build/gpu/llm-bench'
+	@echo 'make test-gpu      the CUDA backend tested on a GPU'
 	@echo 'make bench         figures beside llama.cpp: build/bench.json'
 	@echo 'make install       PREFIX=/usr/local, DESTDIR='
 	@echo 'make format-check  the style; make format mends it'
@@ -222,8 +224,49 @@ $(BUILD)/t/%: $(BUILD)/obj/t/%.o $(LIB) $(BUILD)/obj/kernels/cuda/absent.o
 	@echo "  LD    $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# For a machine with a GPU and nothing but libc and CUDA: the CUDA backend's
+# tests on the real device, and llm-bench for synthetic models: build/gpu.
+BARE     := build/gpu
+BARE_SRC := engine/base.c $(filter-out %/check.c,$(wildcard engine/sched/*.c)) \
+            $(wildcard kernels/cpu/*.c) $(CUDA_C) kernels/cuda/blas_load.c \
+            $(filter-out %/re_ecma_unicode.c,$(wildcard engine/grammar/gr.c \
+            engine/grammar/gr_node.c engine/grammar/gr_parse*.c \
+            engine/grammar/gr_rule.c engine/grammar/gr_state.c \
+            engine/grammar/grammar*.c engine/grammar/mask_*.c \
+            engine/grammar/re*.c engine/grammar/vocab_trie.c))
+BARE_OBJ := $(BARE_SRC:%.c=$(BARE)/obj/%.o) $(CUDA_CU:%.cu=$(BUILD)/obj/gpu/%.o) \
+            $(patsubst %.cu,$(BUILD)/obj/gpu/%.o,$(wildcard t/cuda/probe*.cu))
+BARE_BIN := $(CUDA_TEST:%.c=$(BARE)/%) $(BARE)/llm-bench
+
+gpu: $(BARE_BIN)
+
+test-gpu:
+	@$(MAKE) --no-print-directory -j$(shell nproc) gpu
+	@util/test-gpu $(BARE)
+
+$(BARE)/obj/kernels/%_avx2.o: CFLAGS += -mavx2 -mfma -mf16c
+$(BARE)/obj/kernels/%_avx512.o: CFLAGS += -mavx512f -mavx512bw -mavx512vl \
+    -mavx512dq -mavx512vnni -mfma -mf16c
+$(BARE)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CFLAGS) -DLLM_BARE -isystem util/bare -isystem $(CUDA_DIR)/include \
+	    -MMD -MP -c -o $@ $<
+
+$(BARE)/libbare.a: $(BARE_OBJ)
+	@rm -f $@ && ar rcs $@ $^
+
+$(BARE)/llm-%: $(BARE)/obj/util/%.o $(BARE)/libbare.a
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(CUDA_LIBS) -lm
+
+$(BARE)/t/cuda/%: $(BARE)/obj/t/cuda/%.o $(BARE)/libbare.a
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(CUDA_LIBS) -lm
+
 clean:
 	rm -rf build
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj build/gpu/obj -name '*.d' 2>/dev/null)
 .SECONDARY:

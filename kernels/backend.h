@@ -143,6 +143,14 @@ typedef struct {
     void       *ctx;
     const char *name; /* for messages */
 
+    /*
+     * Without data and read(), not 0: weights of the backend's own making, a
+     * function of this number, about uniform in +-limit.  For benches, of CUDA
+     * only.
+     */
+    uint32_t synthetic;
+    float    limit;
+
     /* K_F8_E4M3: what the elements are times, [1] or [rows]. */
     const float *scales;
     uint32_t     n_scales; /* 1 or rows */
@@ -307,6 +315,14 @@ typedef struct {
 } k_sampled_t;
 
 
+/* What a device can do at most; 0: it cannot, or nobody knows. */
+typedef struct {
+    double read; /* bytes a second that a kernel reads from its memory */
+    double bf16; /* FLOP a second of large matrix products */
+    double f8;   /* the same of E4M3 */
+} k_roof_t;
+
+
 typedef struct {
     const char *name; /* "cpu", "cuda", "null" */
 
@@ -364,6 +380,15 @@ typedef struct {
 
     /* Tests: copies row i of the step's logits, n_vocab floats. */
     int (*logits)(k_exec_t *exec, uint32_t i, float *out);
+
+    /*
+     * Benches; NULL where a backend has none.  roof() measures, which takes
+     * about a second and 2 GiB of the arena.  busy(): nanoseconds that the
+     * device has spent in steps and draws since the last call, which must all
+     * have been waited for; the first call begins to measure.
+     */
+    int (*roof)(k_backend_t *be, k_roof_t *roof, char *err);
+    int (*busy)(k_exec_t *exec, uint64_t *ns);
 } k_backend_ops_t;
 
 extern const k_backend_ops_t k_backend_cpu;

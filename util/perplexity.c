@@ -21,7 +21,7 @@
 #include <math.h>
 
 #include "engine/serve/vocab.h"
-#include "util/tool.h"
+#include "util/tool_model.h"
 
 #define PPL_STEP 128 /* rows of a step */
 #define PPL_CTX  32768
@@ -199,12 +199,14 @@ ppl_load(ppl_t *p)
                               .limits = {step, 1, step},
                               .quant = p->conf.quant};
 
-    tool_load(&p->model, p->conf.model, &conf, &params, 4ull << 30);
+    tool_load(&p->model, p->conf.model, &k_backend_cpu, &conf, &params,
+              4ull << 30);
 
     if (p->conf.base) {
         conf.act = K_ACT_F32;
         params.quant = QUANT_NONE;
-        tool_load(&p->base, p->conf.base, &conf, &params, 4ull << 30);
+        tool_load(&p->base, p->conf.base, &k_backend_cpu, &conf, &params,
+                  4ull << 30);
 
         if (p->base.m->prog.n_vocab != p->model.m->prog.n_vocab) {
             tool_die(1, "the two models have vocabularies of %u and %u tokens",

@@ -27,7 +27,7 @@
 #include <time.h>
 
 #include "engine/serve/vocab.h"
-#include "util/tool.h"
+#include "util/tool_model.h"
 
 #define QZ_THREADS  64
 #define QZ_RULES    64

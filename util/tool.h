@@ -1,6 +1,6 @@
 /*
- * What the programs over the engine share: options, opening a model that is
- * a file or a folder, a backend around it, numbers for JSON.
+ * What the programs over the engine share: options, steps of a model, numbers
+ * for JSON.  tool_model.h opens models.
  *
  * One thread; every failure ends the program with a line and status 1, wrong
  * usage with 2.
@@ -10,17 +10,14 @@
 #define LLM_UTIL_TOOL_H
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/base.h"
-#include "engine/model/hf.h"
 #include "engine/model/model.h"
 
 #define TOOL_UNUSED __attribute__((unused))
@@ -127,128 +124,6 @@ tool_act(const char *s)
     }
 
     return s[0] == 'i' ? K_ACT_INT8 : K_ACT_F32;
-}
-
-
-TOOL_UNUSED static quant_t
-tool_quant(const char *s)
-{
-    quant_t q;
-
-    if (strcmp(s, "none") == 0) {
-        return QUANT_NONE;
-    }
-
-    if (quant_of(s, strlen(s), &q) < 0) {
-        tool_die(2, "--quant: \"%s\" is none of q8_0, q4_k, none", s);
-    }
-
-    return q;
-}
-
-
-/* A weight file, or a folder as Hugging Face's. */
-
-TOOL_UNUSED static gguf_t *
-tool_file(const char *path)
-{
-    struct stat st;
-    hf_dir_t    dir = {.path = ""};
-    gguf_t     *g;
-    char        err[K_ERR_MAX] = "";
-    int         rc;
-
-    if (stat(path, &st) != 0) {
-        tool_die(1, "%s: %s", path, strerror(errno));
-    }
-
-    if (S_ISDIR(st.st_mode)) {
-        dir.root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (dir.root < 0) {
-            tool_die(1, "%s: %s", path, strerror(errno));
-        }
-
-        rc = hf_open(&dir, &g, err, sizeof(err));
-        close(dir.root);
-
-    } else {
-        rc = gguf_open(path, &g, err, sizeof(err));
-    }
-
-    if (rc < 0) {
-        tool_die(1, "%s: %s", path, err[0] ? err : strerror(-rc));
-    }
-
-    return g;
-}
-
-
-TOOL_UNUSED static int
-tool_progress(void *data, double done)
-{
-    int *last = data, percent = (int) (done * 100);
-
-    if (percent != *last) {
-        *last = percent;
-        fprintf(stderr, "\r%s: loading: %3d %%", tool_name, percent);
-        if (percent >= 100) {
-            fputs("\r                                        \r", stderr);
-        }
-    }
-
-    return 0;
-}
-
-
-/* The arena is as large as the weights (which may grow when repacked), and
-   `more`; its pages are only taken when used. */
-
-TOOL_UNUSED static void
-tool_load(tool_model_t *t, const char *path, const k_config_t *conf,
-          const model_params_t *params, uint64_t more)
-{
-    model_params_t p = *params;
-    k_config_t     c = *conf;
-    uint64_t       sum = 0;
-    double         start = tool_now();
-    size_t         i;
-    char           err[K_ERR_MAX] = "";
-    int            last = -1;
-
-    t->file = tool_file(path);
-
-    for (i = 0; i < gguf_tensor_n(t->file); i++) {
-        sum += gguf_tensor_at(t->file, i)->size;
-    }
-
-    c.memory = sum * 2 + more;
-
-    if (k_backend_cpu.open(&c, &t->be, err) < 0) {
-        tool_die(1, "%s", err);
-    }
-
-    p.ops = &k_backend_cpu;
-    p.be = t->be;
-
-    if (isatty(2)) {
-        p.progress = tool_progress;
-        p.data = &last;
-    }
-
-    if (model_load(t->file, &p, &t->m, err) < 0) {
-        tool_die(1, "%s: %s", path, err);
-    }
-
-    t->seconds = tool_now() - start;
-}
-
-
-TOOL_UNUSED static void
-tool_free(tool_model_t *t)
-{
-    model_free(t->m);
-    k_backend_cpu.close(t->be);
-    gguf_close(t->file);
 }
 
 
