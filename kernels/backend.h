@@ -151,6 +151,12 @@ typedef struct {
     uint32_t synthetic;
     float    limit;
 
+    /*
+     * F32, F16, BF16: becomes E4M3 with a scale a row, by the backend.
+     * -ENOTSUP where k_backend_ops_t.f8 is 0.
+     */
+    int to_f8;
+
     /* K_F8_E4M3: what the elements are times, [1] or [rows]. */
     const float *scales;
     uint32_t     n_scales; /* 1 or rows */
@@ -325,6 +331,7 @@ typedef struct {
 
 typedef struct {
     const char *name; /* "cpu", "cuda", "null" */
+    int         f8;   /* 1: multiplies matrices of E4M3 */
 
     int (*open)(const k_config_t *conf, k_backend_t **be, char *err);
     void (*close)(k_backend_t *be);

@@ -560,8 +560,9 @@ ngx_http_llm_model_quant(ngx_conf_t *cf, void *obj)
     }
 
     if (ngx_strcmp(value[1].data, "q8_0") != 0
-        && ngx_strcmp(value[1].data, "q4_k") != 0) {
-        return "must be \"q8_0\", \"q4_k\" or \"none\"";
+        && ngx_strcmp(value[1].data, "q4_k") != 0
+        && ngx_strcmp(value[1].data, "fp8") != 0) {
+        return "must be \"q8_0\", \"q4_k\", \"fp8\" or \"none\"";
     }
 
     return NGX_CONF_OK;

@@ -25,6 +25,9 @@
 
 /* A folder below a root; every file in it is opened by openat2(root,
    "path/name", RESOLVE_BENEATH), so that a cache's links keep working. */
+/* Of what a folder is told as: its matrices are E4M3 with scales there. */
+#define HF_KEY_FP8 "ngx_llm.fp8"
+
 typedef struct {
     int         root; /* borrowed */
     const char *path; /* "" is the root itself */

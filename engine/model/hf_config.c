@@ -124,6 +124,10 @@ hf_config_read(hf_config_t *c, json_t *root_take, gguf_writer_t *w, char *err,
         gguf_put_u32(w, "general.file_type", HF_FTYPE_MXFP4);
     }
 
+    if (c->packed == HF_FP8) {
+        gguf_put_bool(w, HF_KEY_FP8, true);
+    }
+
     return hf_rope_read(c, w);
 }
 

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include "engine/base.h"
+#include "engine/model/hf.h"
 #include "engine/model/model_priv.h"
 
 /* Rows of a tensor that go through a buffer of the backend's. */
@@ -22,6 +23,8 @@ static int  tensor_shape(load_t *l, const load_want_t *want,
                          const gguf_tensor_t *t);
 static int  tensor_give(load_t *l, const load_want_t *want,
                         const gguf_tensor_t *t, uint32_t type, k_weight_t **w);
+static int  tensor_to_f8(const load_t *l, const load_want_t *want,
+                         const gguf_tensor_t *t);
 static int  tensor_read(void *ctx, uint32_t row, uint32_t n, void *out);
 static void tensor_name(const load_want_t *want, char *full, size_t size);
 
@@ -144,6 +147,7 @@ tensor_give(load_t *l, const load_want_t *want, const gguf_tensor_t *t,
                        .cols = want->cols,
                        .experts =
                            want->role == K_ROLE_EXPERTS ? want->experts : 0,
+                       .to_f8 = tensor_to_f8(l, want, t),
                        .name = t->name};
 
     XXH3_128bits_update(l->hash, t->name, strlen(t->name));
@@ -172,6 +176,26 @@ tensor_give(load_t *l, const load_want_t *want, const gguf_tensor_t *t,
     quant_reader_free(&rows.quant);
 
     return rc;
+}
+
+
+/* Asked for; or it was E4M3 in its folder, and the backend has that. */
+
+static int
+tensor_to_f8(const load_t *l, const load_want_t *want, const gguf_tensor_t *t)
+{
+    bool was = false;
+
+    if (want->role != K_ROLE_MATRIX && want->role != K_ROLE_EXPERTS) {
+        return 0;
+    }
+
+    (void) gguf_get_bool(l->file, HF_KEY_FP8, &was);
+
+    return (l->params->quant == QUANT_FP8
+            || (l->params->quant == QUANT_NONE && was && t->type == GGML_F32
+                && l->params->ops->f8))
+           && quant_is_matrix(t);
 }
 
 

@@ -26,7 +26,7 @@ static uint32_t quant_mix(uint32_t type, const gguf_t *g,
                           const gguf_tensor_t *t);
 static uint32_t quant_fall_back(uint32_t type, const gguf_tensor_t *t);
 
-static const char *const quant_names[] = {"none", "q8_0", "q4_k"};
+static const char *const quant_names[] = {"none", "q8_0", "q4_k", "fp8"};
 
 /* Parts of names that stay as they are: small, and errors there count much. */
 static const char *const quant_keep[] = {
@@ -55,7 +55,7 @@ quant_of(const char *name, size_t len, quant_t *out)
 const char *
 quant_name(quant_t q)
 {
-    return q <= QUANT_Q4_K ? quant_names[q] : quant_names[0];
+    return q <= QUANT_FP8 ? quant_names[q] : quant_names[0];
 }
 
 
@@ -64,7 +64,15 @@ quant_type(quant_t q, const gguf_t *g, const gguf_tensor_t *t)
 {
     static const uint32_t types[] = {0, GGML_Q8_0, GGML_Q4_K};
 
-    return q == QUANT_NONE ? t->type : quant_type_as(types[q], g, t);
+    return q == QUANT_NONE || q == QUANT_FP8 ? t->type
+                                             : quant_type_as(types[q], g, t);
+}
+
+
+int
+quant_is_matrix(const gguf_tensor_t *t)
+{
+    return quant_float(t->type) && !quant_kept(t);
 }
 
 

@@ -9,9 +9,10 @@
 
 #include "engine/model/gguf.h"
 
-typedef enum { QUANT_NONE = 0, QUANT_Q8_0, QUANT_Q4_K } quant_t;
+/* FP8: by the backend, to E4M3 with a scale a row; on a GPU only. */
+typedef enum { QUANT_NONE = 0, QUANT_Q8_0, QUANT_Q4_K, QUANT_FP8 } quant_t;
 
-/* "q8_0", "q4_k"; -EINVAL. */
+/* "q8_0", "q4_k", "fp8"; -EINVAL. */
 int         quant_of(const char *name, size_t len, quant_t *out);
 const char *quant_name(quant_t q);
 
@@ -21,6 +22,9 @@ const char *quant_name(quant_t q);
  * divide by 256 (Q4_K -> Q5_0, Q6_K -> Q8_0) or by 32 (its own).
  */
 uint32_t quant_type(quant_t q, const gguf_t *g, const gguf_tensor_t *t);
+
+/* 1: a tensor that FP8 is for: a matrix of weights, large, not quantised. */
+int quant_is_matrix(const gguf_tensor_t *t);
 
 /*
  * The same where matrices are to be `type`: all of them but the output and

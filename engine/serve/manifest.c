@@ -225,7 +225,7 @@ manifest_options(json_t *options, version_t *want, char *err)
 
         if (s == NULL || quant_of(s, strlen(s), &want->quant) < 0) {
             snprintf(err, K_ERR_MAX,
-                     "option \"quant\" is %.32s, not q8_0 or q4_k",
+                     "option \"quant\" is %.32s, not q8_0, q4_k or fp8",
                      s ? s : "no string");
             return -EINVAL;
         }

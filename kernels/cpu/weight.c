@@ -57,6 +57,11 @@ k_cpu_weights_load(k_backend_t *be, const k_source_t *src, k_weight_t **out,
         return -ENOTSUP;
     }
 
+    if (src->to_f8 || src->type == K_F8_E4M3) {
+        snprintf(err, K_ERR_MAX, "%s: fp8 needs a GPU", src->name);
+        return -ENOTSUP;
+    }
+
     w = calloc(1, sizeof(k_weight_t));
     if (w == NULL) {
         snprintf(err, K_ERR_MAX, "%s: out of memory", src->name);

@@ -434,6 +434,11 @@ test_weights(void)
     rc = k_backend_cpu.weights_load(be, &src, &w, err);
     ok(rc == -ENOTSUP && strstr(err, "blk.0.some.weight") && strstr(err, "77"),
        "an unknown type: %s", err);
+    src.type = K_BF16;
+    src.to_f8 = 1;
+    rc = k_backend_cpu.weights_load(be, &src, &w, err);
+    ok(rc == -ENOTSUP && strstr(err, "GPU"), "E4M3: %s", err);
+    src.to_f8 = 0;
     src.type = K_Q4_0;
     src.cols = 33;
     rc = k_backend_cpu.weights_load(be, &src, &w, err);

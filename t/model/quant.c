@@ -476,6 +476,7 @@ test_types(void)
     free(data);
 
     ok(quant_of("q4_k", 4, &q) == 0 && q == QUANT_Q4_K
+           && quant_of("fp8", 3, &q) == 0 && q == QUANT_FP8
            && quant_of("q8_0", 4, &q) == 0 && q == QUANT_Q8_0,
        "names");
     ok(quant_of("q4", 2, &q) == -EINVAL && quant_of("none", 4, &q) == -EINVAL

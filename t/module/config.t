@@ -34,7 +34,7 @@ my @good = (
     [$engine . 'llm_model m { weights a; names x y; context 4096; }', 'location /v1/ { llm_pass y; }'],
     [$engine . 'llm_model m { engine local; weights a; context 8k; }', 'location /v1/ { llm_pass; }'],
     [$engine . 'llm_model m { weights folder/; quant q4_k; }
-        llm_model n { quant q8_0; weights a; } llm_model o { quant none; weights a; tool_format hermes; }',
+        llm_model n { quant q8_0; weights a; } llm_model o { quant none; weights a; tool_format hermes; } llm_model p { quant fp8; weights a; }',
         'location /v1/ { llm_pass; }'],
     ['llm_engine a { } llm_engine b { socket unix:/b; }
         llm_model m { engine b; weights a; }', 'location /v1/ { llm_pass engine=b; }
