@@ -199,25 +199,26 @@ $(BUILD)/libcuda.a: $(CUDA_OBJ)
 $(BUILD)/libemu.a: $(EMU_OBJ)
 	@rm -f $@ && ar rcs $@ $^
 
+# The library twice: backends use it, and are used by it.
 $(BUILD)/ngx-llm-engine: $(BUILD)/obj/engine/main.o $(LIB) $(BACKENDS)
 	@echo "  LD    $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(BACKEND_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB) $(LDLIBS) $(BACKEND_LIBS)
 
 # The same engine on the emulated device, for tests.
 $(BUILD)/emu/ngx-llm-engine: $(BUILD)/obj/engine/main.o $(LIB) $(BUILD)/libemu.a
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lstdc++
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB) $(LDLIBS) -lstdc++
 
 $(BUILD)/llm-maskbench: LDLIBS += -lz
 $(BUILD)/llm-%: $(BUILD)/obj/util/%.o $(LIB) $(BACKENDS)
 	@echo "  LD    $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(BACKEND_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB) $(LDLIBS) $(BACKEND_LIBS)
 
 $(BUILD)/t/cuda/%: $(BUILD)/obj/t/cuda/%.o $(LIB) $(BUILD)/libemu.a
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lstdc++
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB) $(LDLIBS) -lstdc++
 
 $(BUILD)/t/%: $(BUILD)/obj/t/%.o $(LIB) $(BUILD)/obj/kernels/cuda/absent.o
 	@mkdir -p $(@D)

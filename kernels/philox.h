@@ -15,8 +15,15 @@
 
 #include <stdint.h>
 
+/* Device code too, where a CUDA compiler reads it. */
+#if defined(__CUDACC__)
+#define K_PHILOX_FN __host__ __device__ static inline
+#else
+#define K_PHILOX_FN static inline
+#endif
 
-static inline void
+
+K_PHILOX_FN void
 k_philox(uint64_t seed, const uint32_t counter[4], uint32_t out[4])
 {
     int      i;
@@ -48,7 +55,7 @@ k_philox(uint64_t seed, const uint32_t counter[4], uint32_t out[4])
 }
 
 
-static inline double
+K_PHILOX_FN double
 k_philox_draw(uint64_t seed, uint32_t position, uint32_t choice, uint32_t draw)
 {
     uint32_t c[4], r[4];

@@ -143,8 +143,8 @@ serve_open(serve_t *s)
 
 /*
  * Nothing of this process can compute any more, so it ends at once, as if it
- * had been killed: the workers see it, keep their streams, and go on with them
- * when somebody has started the next one.  The step loop's thread.
+ * had been killed: the workers see that, and what was not answered waits for
+ * the engine that somebody starts next.  The step loop's thread.
  */
 
 static void

@@ -5,8 +5,14 @@
  *     cu.c       the device, open, memory plan, KV pages, the table of calls
  *     arena.c    memory
  *     weight.c   weights: staged through pinned memory, repacked on the device
- *     blas.c     products by cuBLASLt: algorithms found by timing
+ *     weight_rows.c  their rows' way through it
+ *     join.c     matrices of one product made one
+ *     blas.c     products by cuBLASLt
+ *     blas_tune.c  its algorithms, found by timing
+ *     blas_algos.c  what was found, and its file
  *     blas_load.c  cuBLASLt's functions, by dlopen()
+ *     peak.c     the roof: what the device can do at most
+ *     probe.cu   whether this build has kernels for the device
  *     lower.c    a program made into nodes: which kernels, on what
  *     exec.c     a program given its buffers
  *     step.c     a step: metadata, attention's plan, nodes or a graph of them
@@ -38,11 +44,13 @@
 #include "kernels/cuda/cu_kernels.h"
 
 #define CU_ALIGN     256
-#define CU_STAGING   (16u << 20) /* bytes of each of two pinned buffers */
+#define CU_STAGING   (4u << 20)  /* bytes of each pinned buffer */
+#define CU_SLOTS     8           /* pinned buffers: two for each loading thread */
 #define CU_WORKSPACE (32u << 20) /* cuBLASLt's */
 
-typedef struct cu_arena_s cu_arena_t;
-typedef struct cu_blas_s  cu_blas_t;
+typedef struct cu_arena_s  cu_arena_t;
+typedef struct cu_blas_s   cu_blas_t;
+typedef struct cu_shared_s cu_shared_t;
 
 
 struct k_backend_s {
@@ -54,7 +62,7 @@ struct k_backend_s {
     uint64_t     l2;    /* bytes */
     uint64_t     total; /* the device's memory */
     char         name[64];
-    char         line[K_ERR_MAX];
+    char         line[640];
     cudaStream_t stream;
 
     cu_arena_t *arena;
@@ -62,9 +70,13 @@ struct k_backend_s {
 
     pthread_mutex_t load_lock;
     cudaStream_t    load_stream;
-    void           *staging[2]; /* pinned */
-    cudaEvent_t     staged[2];  /* the device has read it */
-    void           *raw;        /* device, CU_STAGING: before repacking */
+    uint8_t        *staging;          /* pinned: CU_SLOTS buffers */
+    cudaEvent_t     staged[CU_SLOTS]; /* the device has read it */
+    void           *raw;              /* device, CU_STAGING: before repacking */
+
+    /* Of the arena, bytes; atomic. */
+    uint64_t used_weights;
+    uint64_t used_kv;
 };
 
 
@@ -80,6 +92,8 @@ struct k_weight_s {
     uint64_t     size;
     void        *mem_scales; /* E4M3: m.scales, high end */
     uint64_t     size_scales;
+    uint64_t     counted; /* in used_weights */
+    cu_shared_t *shared;  /* in place of mem, mem_scales: merged with others */
 };
 
 
@@ -97,6 +111,7 @@ struct k_kv_s {
     uint64_t     page;
     uint64_t     size;
     uint8_t     *mem;
+    cudaEvent_t  copied; /* the last kv_copy() is done */
 };
 
 
@@ -104,6 +119,22 @@ struct k_kv_s {
 
 /* 0, -ENOMEM or -EIO; what failed is logged to stderr with CUDA's words. */
 int cu_check(cudaError_t rc, const char *what);
+/*
+ * The device becomes the calling thread's: first thing in every call that may
+ * come from a thread that has made no CUDA call yet.  Cheap.  0 or -EIO.
+ */
+int cu_bind(k_backend_t *be);
+/*
+ * A program's activation type T: CU_F16 where all matrices of its products are
+ * F16 (routers do not count), else CU_BF16.  KV pages have it too, or E4M3.
+ */
+cu_type_t cu_program_type(const k_program_t *prog);
+/* "weights 15.0, KV 60.0, ... GiB": what the arena holds now, one line. */
+void cu_plan(k_backend_t *be, char *out, size_t size);
+/* From the arena's high end; NULL: does not fit, err says what does. */
+void *cu_alloc(k_backend_t *be, uint64_t size, const char *what, char *err);
+/* The same from the low end, where matrices lie. */
+void *cu_alloc_low(k_backend_t *be, uint64_t size, const char *what, char *err);
 
 /* --- arena.c; any thread --- */
 
@@ -118,11 +149,24 @@ void  cu_arena_stat(cu_arena_t *arena, uint64_t *size, uint64_t *used, uint64_t 
 
 int  cu_weights_load(k_backend_t *be, const k_source_t *src, k_weight_t **w, char *err);
 void cu_weights_free(k_backend_t *be, k_weight_t *w);
+
+/* --- join.c --- */
+
 /*
  * 1: the matrices lie side by side in memory and have one form, so that they
  * are one matrix of all their rows: *all, with m[0]'s experts.
  */
 int cu_weights_join(const cu_matrix_t *const *m, uint32_t n, cu_matrix_t *all);
+/*
+ * Makes the n matrices of one product lie so, copying them on the device: any
+ * form, if all have the same, the same columns, and no experts.  They keep
+ * their contents, each is freed as before, in any order.  No step may be using
+ * them: at program_prepare().  0, also where nothing was to do; -ENOTSUP: they
+ * differ; -ENOMEM: no room.  They stay as they are then, apart.
+ */
+int cu_weights_merge(k_backend_t *be, k_weight_t *const *w, uint32_t n);
+/* One of the merged matrices is freed; NULL: none was merged. */
+void cu_shared_drop(k_backend_t *be, cu_shared_t *s);
 
 /* --- blas.c --- */
 
@@ -153,8 +197,22 @@ void cu_blas_free(cu_blas_t *blas);
  * it must (y is overwritten, `stream` is waited for): at program_prepare().
  */
 int cu_blas_tune(cu_blas_t *blas, const cu_gemm_t *gemm);
+/*
+ * Around the calls of cu_blas_tune() for one program: begin() gives them time
+ * (1.5 s: what is still unknown then is the library's choice), end() writes
+ * what was found to the cache.
+ */
+void cu_blas_begin(cu_blas_t *blas);
+void cu_blas_end(cu_blas_t *blas);
+/* "cuBLASLt 13.1", or "no cuBLASLt". */
+void cu_blas_describe(const cu_blas_t *blas, char *out, size_t size);
 /* Enqueues; may be captured.  Untuned shapes take the heuristic's first. */
 int cu_blas_mul(cu_blas_t *blas, const cu_gemm_t *gemm, cudaStream_t stream);
+
+/* --- peak.c --- */
+
+/* Reads `size` bytes, multiplies matrices of dim x dim; 0 of what cannot be. */
+int cu_peak(k_backend_t *be, uint64_t size, uint32_t dim, k_roof_t *roof, char *err);
 
 /* --- exec.c, step.c, draw.c --- */
 
@@ -165,6 +223,7 @@ int  cu_step_submit(k_exec_t *exec, const k_batch_t *batch);
 int  cu_step_wait(k_exec_t *exec);
 int  cu_step_sample(k_exec_t *exec, uint32_t n, const k_sample_t *req, k_sampled_t *out);
 int  cu_step_logits(k_exec_t *exec, uint32_t i, float *out);
+int  cu_step_busy(k_exec_t *exec, uint64_t *ns);
 int  cu_ahead_submit(k_exec_t *exec, const k_batch_t *batch, uint32_t n, const k_sample_t *req);
 int  cu_ahead_collect(k_exec_t *exec, uint32_t n, k_sampled_t *out);
 

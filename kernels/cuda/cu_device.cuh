@@ -178,6 +178,21 @@ cu_mma16(float d[4], const uint32_t a[4], const uint32_t b[2], __half)
 }
 
 
+/*
+ * An 8 x 8 matrix of 16-bit elements, transposed within the warp (movmatrix):
+ * lane i has elements [i / 4][2 (i % 4)] and the next, before and after.  So
+ * a product's accumulators, packed, become the next one's B.
+ */
+__device__ static inline uint32_t
+cu_transpose8(uint32_t w)
+{
+    uint32_t d;
+
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(d) : "r"(w));
+    return d;
+}
+
+
 /* a & b | c's kind: any function of three words, by its truth table. */
 template <int TABLE>
 __device__ static inline uint32_t
@@ -187,6 +202,32 @@ cu_lop3(uint32_t a, uint32_t b, uint32_t c)
 
     asm("lop3.b32 %0, %1, %2, %3, %4;" : "=r"(d) : "r"(a), "r"(b), "r"(c), "n"(TABLE));
     return d;
+}
+
+
+/*
+ * Byte i of the result is the one that nibble i of sel (bits 0 - 15 count)
+ * names: 0 - 3 of a, 4 - 7 of b; with bit 3 set its sign, in all eight bits.
+ */
+__device__ static inline uint32_t
+cu_prmt(uint32_t a, uint32_t b, uint32_t sel)
+{
+    uint32_t d;
+
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(sel));
+    return d;
+}
+
+
+/*
+ * x, of which the compiler knows nothing: what a loop computes from it is
+ * computed anew each time, not kept in registers over the loop.
+ */
+__device__ static inline uint32_t
+cu_opaque(uint32_t x)
+{
+    asm volatile("" : "+r"(x));
+    return x;
 }
 
 
@@ -321,7 +362,7 @@ cu_unpack(uint32_t w)
 {
     T v[2];
 
-    memcpy(v, &w, 4);
+    memcpy((void *) v, &w, 4);
     return make_float2(cu_float(v[0]), cu_float(v[1]));
 }
 

@@ -89,8 +89,9 @@ typedef struct {
 
 /*
  * Weights.  A matrix is [rows = outputs][cols = inputs].  GGUF's block types
- * lie in planes, each [rows][...], each plane 256-byte aligned, so that a warp
- * reads whole lines; nothing is rounded: the planes hold the file's bits.
+ * are taken apart within each row, into up to four planes, so that a warp reads
+ * whole lines; nothing is rounded: the planes hold the file's bits.  Rows lie
+ * one after the other: matrices side by side are one matrix.
  * With `experts` > 1, rows counts all experts' rows, one after the other.
  *
  *     CU_W_PLAIN  data: rows of F32, F16, BF16 or F8 (type), no gaps
@@ -108,6 +109,7 @@ typedef enum {
     CU_W_Q5_K,
     CU_W_Q6_K,
     CU_W_MXFP4,
+    CU_W_IQ4_NL,
     CU_W_FORMS
 } cu_form_t;
 
@@ -285,6 +287,8 @@ typedef struct {
     uint32_t     window;   /* 0: all */
     const float *sinks;    /* [n_head], or NULL */
     float       *parts;    /* [max_work][n_head][head_dim + 2]: o, m, l */
+    uint32_t    *tickets;  /* [max_work][n_head], 0 before the first use, or
+                              NULL: parts are joined by cu_attn_merge() */
     uint32_t     max_work; /* the grid: work beyond step->n_* is none */
     uint32_t     max_rows; /* rows whose parts cu_attn_merge() may join */
 } cu_attn_t;
@@ -438,6 +442,7 @@ typedef struct {
     int32_t  score; /* < 0: draw; else the token that is judged */
     uint32_t logprob;
     uint32_t n_top;
+    uint32_t serial; /* 1: counts or biases name a token twice */
 } cu_draw_t;
 
 typedef struct {
@@ -454,7 +459,8 @@ typedef struct {
     uint32_t          n_vocab;
     uint32_t          max_draws; /* the bucket's */
     const cu_draws_t *draws;
-    void             *scratch; /* cu_sample_scratch(max_draws, n_vocab) bytes */
+    void             *scratch; /* cu_sample_scratch(max_draws, n_vocab) bytes,
+                                  zeros before its first use, then left alone */
     k_sampled_t      *out;     /* [max_draws] */
     int32_t          *drawn;   /* [max_draws]: out's tokens, for cu_step_t */
 } cu_sample_t;
@@ -473,6 +479,15 @@ int cu_synthetic(const cu_matrix_t *w, uint32_t seed, float limit, cu_stream_t s
 /* Copies the first n tokens of page src to page dst, all layers and heads. */
 int cu_kv_copy(void *kv, uint64_t page_bytes, uint32_t dst, uint32_t src, uint32_t n,
                uint64_t head_bytes, uint32_t n_heads, uint64_t row_bytes, cu_stream_t s);
+
+
+/* --- probe.cu --- */
+
+/*
+ * 0 if this build has kernels for the current device, else -ENODEV.  archs:
+ * those that it has, "sm_80 sm_90", or nothing where that is not known.
+ */
+int cu_probe(char *archs, size_t size);
 
 #ifdef __cplusplus
 }

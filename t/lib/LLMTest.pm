@@ -249,7 +249,7 @@ sub engine {
 sub engine_real {
     my ($s, @opts) = @_;
     $s->{life}++;
-    my $pid = $s->spawn("engine$s->{life}", undef, "$build/ngx-llm-engine",
+    my $pid = $s->spawn("engine$s->{life}", undef, $ENV{LLM_ENGINE} || "$build/ngx-llm-engine",
         '--socket', $s->{sock}, @opts);
     $s->{engine} = { pid => $pid, log => "$s->{dir}/engine$s->{life}.out" };
     wait_for { -S $s->{sock} } 20 or die 'the engine does not start: '
