@@ -31,7 +31,10 @@
  * rounding gives at most P / t + R items.)  Order: long items first, the tail
  * is as long as the last block; items of one sequence stay together.
  * Prefill: pieces of <= 64 rows, those of highest position first; max_work =
- * ceil(rows / 64) + sequences.
+ * ceil(rows / 64) + sequences.  It does not split positions: a few rows at the
+ * end of a long sequence (n <= 4, say) are faster as so many items of decode,
+ * one a row, which may be split: cu_attn_decode() asks for row, pos, pages and
+ * nothing of other rows.
  *
  * BYTES IN FLIGHT.  4.5 TB/s over 132 multiprocessors is 19 bytes a clock
  * each; at 900 clocks of latency 17 KiB must be under way, under load twice
@@ -40,11 +43,14 @@
  * units in flight on average.
  *
  *     head_dim, KV   unit     block     blocks/SM (sm_90)   in flight/SM
- *     64 T           4 KiB    36 KiB    6                   144 KiB
+ *     64 T           4 KiB    32 KiB    6                   144 KiB
+ *     80 T           5 KiB    44 KiB    4                   120 KiB
+ *     96 T           6 KiB    52 KiB    4                   144 KiB
  *     128 T          8 KiB    64 KiB    3                   144 KiB
  *     256 T          16 KiB   64 KiB    3                   144 KiB
  *     64 E4M3        2 KiB    20 KiB    6                    72 KiB
- *     128 E4M3       4 KiB    32 KiB    5                   120 KiB
+ *     128 E4M3       4 KiB    32 KiB    4                    96 KiB
+ *     256 E4M3       8 KiB    64 KiB    3                   144 KiB
  *
  * One block alone keeps 48 KiB under way: a multiprocessor with a single
  * block still has its share of the bandwidth, so that waves need not be full.
@@ -133,6 +139,8 @@ template <int CHUNKS> struct cu_tile {
     __device__ static inline uint32_t
     pair(uint32_t base, uint32_t k)
     {
+        static_assert(!swizzled || (stride & (stride - 1)) == 0, "rows of 2^n bytes");
+
         return swizzled ? base ^ (k * 32) : base + k * 32;
     }
 };

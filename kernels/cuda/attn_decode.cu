@@ -350,12 +350,17 @@ __launch_bounds__(decode_geom<T, HD, F8, NT>::warps * 32, decode_geom<T, HD, F8,
     uint32_t       q[NT][HD / 16][2], prob[NT][2];
 
     cu_grid_wait();
+
+    /* One after the other these would be three trips to L2. */
+    const cu_attn_work_t *items = step->decode;
+    const uint32_t       *pages = step->pages;
+
     if (blockIdx.y >= step->n_decode) {
         return;
     }
     cu_grid_launch();
 
-    const cu_attn_work_t work = step->decode[blockIdx.y];
+    const cu_attn_work_t work = items[blockIdx.y];
 
     /* Positions [begin, end): units up to `units`, counted from work.begin. */
     uint32_t begin = work.begin, end = min(work.end, work.pos + 1);
@@ -370,7 +375,7 @@ __launch_bounds__(decode_geom<T, HD, F8, NT>::warps * 32, decode_geom<T, HD, F8,
     const uint8_t *kv = (const uint8_t *) p.kv + kv_head * head_bytes;
     decode_walk_t  walk;
 
-    walk.pages = step->pages + work.pages + work.begin / K_PAGE_TOKENS;
+    walk.pages = pages + work.pages + work.begin / K_PAGE_TOKENS;
     walk.units = units;
     walk.step = geom::warps;
     walk.unit = first + lane * geom::warps;

@@ -22,11 +22,13 @@
  * happens to hold might be NaN).  A warp skips tiles that its rows do not see.
  *
  *     head_dim   MT   TILE   shared memory (T, E4M3)   registers
- *     64         2    64     48, 48 KiB                <= 168
- *     80         2    64     66, 64 KiB                <= 255
- *     96         2    64     78, 75 KiB
- *     128        2    64     96, 96 KiB
- *     256        1    32     96, 96 KiB
+ *     64         2    64     52, 52 KiB                219
+ *     64         1    64     42, 42 KiB                138
+ *     80         1    64     57, 52 KiB                143
+ *     96         1    64     67, 61 KiB                151
+ *     128        2    64     100, 100 KiB              255
+ *     128        1    64     82, 82 KiB                170
+ *     256        1    32     98, 98 KiB                241
  *
  * (without E4M3: Q, 2 x (K + V); with: Q, K + V, 2 x (K + V) / 2.)  Two blocks
  * to a multiprocessor of sm_90: one's softmax runs under the other's products.

@@ -353,11 +353,10 @@ __launch_bounds__(CU_GEMV_THREADS) cu_gemv_any(cu_gemv_t p)
         float    f = cu_float(((const W *) p.w)[(size_t) out * p.cols + k]);
         const T *x = (const T *) p.x + (size_t) row0 * p.cols + k;
 
+        /* Rows that are not there are the last one. */
 #pragma unroll
         for (uint32_t j = 0; j < CU_GEMV_ROWS; j++) {
-            if (j < n) {
-                acc[j] = fmaf(f, cu_float(x[(size_t) j * p.cols]), acc[j]);
-            }
+            acc[j] = fmaf(f, cu_float(x[(size_t) min(j, n - 1) * p.cols]), acc[j]);
         }
     }
 

@@ -20,8 +20,8 @@
  * BLOCK FORMS enter as exact small integers in T; a piece's sums are times
  * its scale in F32: nothing is rounded but X.  What a form adds (m) is times
  * the sum of X over the piece, which two more mma with ones give.  E4M3 is
- * exact in T, F32 enters as 2 (F16) or 3 (BF16) numbers of T whose sum it is,
- * F16 with T = BF16 and the reverse are rounded.
+ * exact in T.  F32 enters as 2 (F16) or 3 (BF16) numbers of T whose sum it is,
+ * F16 as 2 of BF16; BF16 becomes F16 as far as that goes.
  *
  * COST.  X passes from L2 n / RB times: for 64 rows and 4-bit weights RB = 128
  * is as many bytes of X as of W, so RB is as large as leaves a block for each
@@ -89,7 +89,8 @@ template <typename T, typename W> struct cu_mma_plain {
     static const int UNITS = CU_MMA_K * SIZE / 16;
     static const int LD = CU_MMA_K * SIZE + 16 * SIZE;
     static const int BLOCK = 0, MIN = 0, HALVES = 0;
-    static const int PARTS = SIZE != 4 ? 1 : std::is_same<T, __half>::value ? 2 : 3;
+    static const int HALF = std::is_same<T, __half>::value;
+    static const int PARTS = SIZE == 4 ? 3 - HALF : std::is_same<W, __half>::value ? 2 - HALF : 1;
 
     typedef W type;
 
@@ -119,14 +120,17 @@ template <typename T, typename W> struct cu_mma_plain {
             } else if constexpr (SIZE == 2) {
                 uint2  v = *(const uint2 *) (at + i * 32);
                 float2 a = cu_floats<W>(v.x), b = cu_floats<W>(v.y);
+                float  f[4] = {a.x, a.y, b.x, b.y};
 
-                out[0][2 * i] = cu_pack<T>(a.x, a.y);
-                out[0][2 * i + 1] = cu_pack<T>(b.x, b.y);
+#pragma unroll
+                for (int j = 0; j < PARTS; j++) {
+                    cu_mma_split<T>(f, out[j] + 2 * i);
+                }
             } else if constexpr (SIZE == 1) {
                 uint32_t v = *(const uint32_t *) (at + i * 16);
                 __half2  h[2] = {cu_f8_half2<0, 1>(v), cu_f8_half2<2, 3>(v)};
 
-                if constexpr (std::is_same<T, __half>::value) {
+                if constexpr (HALF) {
                     memcpy(out[0] + 2 * i, h, 8);
                 } else {
                     float2 a = __half22float2(h[0]), b = __half22float2(h[1]);

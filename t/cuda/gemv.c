@@ -48,7 +48,7 @@ test_shape(const mul_conf_t *c)
     mul_new(&m, c, c->n * 31 + c->cols * 7 + c->rows, NULL, NULL);
     rc = cu_gemv(c->t, &m.p, m.step, NULL);
     if (rc == 0) {
-        e = mul_check(&m, 0);
+        e = mul_check(&m);
     }
     ok(rc == 0 && e <= 1,
        "%s x %s, %u x %u, %u of %u rows to %s%s%s%s: error %.2g",

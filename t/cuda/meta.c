@@ -109,7 +109,7 @@ round_of(rig_t *r, uint32_t *rng, uint8_t *meta)
     for (i = 0; i < seqs; i++) {
         n = mixed == 0 || (mixed == 1 && below(rng, 2)) ? 1
                                                         : 1 + below(rng, 200);
-        if (b.b.n_rows + n > 600) {
+        if (b.b.n_rows + n > 560) {
             n = 1;
         }
         pos = below(rng, 4) == 0 ? below(rng, 1800) : below(rng, 80);

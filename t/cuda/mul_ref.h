@@ -162,15 +162,14 @@ mul_free(mul_t *m)
 
 /*
  * What is wrong with `got` for a sum of `n` products whose absolute values
- * add up to `abs`, in units of what is allowed; NaN counts as much.  `eps`: of
- * the weights, if they are rounded on the way.
+ * add up to `abs`, in units of what is allowed; NaN counts as much.
  */
 DEV_UNUSED double
-mul_error(cu_type_t y, double got, double want, double abs, double eps)
+mul_error(cu_type_t y, double got, double want, double abs)
 {
     double e = y == CU_BF16 ? 0x1p-8 : y == CU_F16 ? 0x1p-11 : 0x1p-23;
 
-    e = fabs(got - want) / (fabs(want) * e * 1.01 + abs * (2e-6 + eps) + 1e-30);
+    e = fabs(got - want) / (fabs(want) * e * 1.01 + abs * 2e-6 + 1e-30);
 
     return isnan(e) ? 1e30 : e;
 }
@@ -178,10 +177,10 @@ mul_error(cu_type_t y, double got, double want, double abs, double eps)
 
 /*
  * The largest error of the live rows, in units of what is allowed; 1e30 also
- * where what lies between the rows was written.  `eps` as above.
+ * where what lies between the rows was written.
  */
 DEV_UNUSED double
-mul_check(mul_t *m, double eps)
+mul_check(mul_t *m)
 {
     double            e, worst = 0, want, abs, *got;
     size_t            r, i, k, ld = m->p.y_ld, cols = m->conf.cols;
@@ -211,7 +210,7 @@ mul_check(mul_t *m, double eps)
                 want += e;
                 abs += fabs(e);
             }
-            e = mul_error(c->y, got[r * ld + i], want, abs, eps);
+            e = mul_error(c->y, got[r * ld + i], want, abs);
             worst = e > worst ? e : worst;
         }
     }

@@ -49,7 +49,7 @@ sub engine {
     return $t;
 }
 
-my $t;
+my ($t, $r, $v, $plain);
 my %cpu;
 
 subtest 'the CPU, in F32' => sub {
@@ -94,18 +94,18 @@ sub sampled {
         max_tokens => 10, seed => 7, ignore_eos => JSON::PP::true, %more }));
     return $r->{status} == 200 ? $r->{json}{choices}[0]{text} : $r->{body};
 }
-my $plain = sampled();
+$plain = sampled();
 is(sampled(logit_bias => { 5 => 0 }, frequency_penalty => 1e-9), $plain,
     'step by step: the same tokens as ahead');
 
-my $r = $t->post('/v1/chat/completions', json({ model => 'llama', temperature => 1, seed => 3,
+$r = $t->post('/v1/chat/completions', json({ model => 'llama', temperature => 1, seed => 3,
     messages => [{ role => 'user', content => 'Hi' }], max_tokens => 60,
     response_format => { type => 'json_schema', json_schema => { name => 'a', schema => {
         type => 'object', properties => { ok => { type => 'boolean' },
             kind => { enum => ['red', 'green'] } }, required => ['ok', 'kind'],
         additionalProperties => JSON::PP::false } } } }));
 is($r->{status}, 200, 'a schema') or diag($r->{body});
-my $v = eval { JSON::PP->new->decode($r->{json}{choices}[0]{message}{content}) };
+$v = eval { JSON::PP->new->decode($r->{json}{choices}[0]{message}{content}) };
 ok($v && $v->{kind} =~ /^(red|green)$/, '... is kept to');
 $t->done;
 };
