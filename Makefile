@@ -61,6 +61,8 @@ BACKENDS := $(BUILD)/libcuda.a
 BACKEND_LIBS := $(CUDA_LIBS)
 endif
 TEST_SRC += $(CUDA_TEST)
+EMULATED := $(BUILD)/emu/ngx-llm-engine $(BUILD)/emu/llm-bench
+GPU_OBJ  := $(CUDA_OBJ)
 endif
 
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
@@ -89,7 +91,7 @@ help:
 
 build: engine $(UTIL_BIN) module
 engine: $(BUILD)/ngx-llm-engine
-tests: $(TEST_BIN)
+tests: $(TEST_BIN) $(EMULATED) $(GPU_OBJ)
 
 # NGINX's own build rules make the module; it has its own dependencies.
 module:
@@ -204,11 +206,13 @@ $(BUILD)/ngx-llm-engine: $(BUILD)/obj/engine/main.o $(LIB) $(BACKENDS)
 	@echo "  LD    $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB) $(LDLIBS) $(BACKEND_LIBS)
 
-# The same engine on the emulated device, for tests.
-$(BUILD)/emu/ngx-llm-engine: $(BUILD)/obj/engine/main.o $(LIB) $(BUILD)/libemu.a
+# The same engine, and llm-bench, on the emulated device, for tests.
+$(BUILD)/emu/ngx-llm-engine: $(BUILD)/obj/engine/main.o
+$(BUILD)/emu/llm-bench: $(BUILD)/obj/util/bench.o
+$(EMULATED): $(LIB) $(BUILD)/libemu.a
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LIB) $(LDLIBS) -lstdc++
+	@$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIB) $(LDLIBS) -lstdc++
 
 $(BUILD)/llm-maskbench: LDLIBS += -lz
 $(BUILD)/llm-%: $(BUILD)/obj/util/%.o $(LIB) $(BACKENDS)

@@ -51,7 +51,7 @@ typedef struct {
 static const bs_shape_t bs_shapes[] = {
     {"llama-3.1-8b", 4096, 32, 32, 8, 128, 14336, 128256, 0},
     {"llama-3.2-1b", 2048, 16, 32, 8, 64, 8192, 128256, 1},
-    {"tiny", 64, 2, 4, 2, 16, 128, 320, 0},
+    {"tiny", 256, 2, 4, 2, 64, 512, 320, 0},
 };
 
 static const bs_dtype_t bs_dtypes[] = {

@@ -111,6 +111,29 @@ cu_attn_tanh(float x)
 }
 
 
+/* Two probabilities in a word: one conversion, nothing to saturate. */
+__device__ static inline uint32_t
+cu_attn_pair(float a, float b, __half)
+{
+    __half2  v = __floats2half2_rn(a, b);
+    uint32_t w;
+
+    memcpy(&w, &v, 4);
+    return w;
+}
+
+
+__device__ static inline uint32_t
+cu_attn_pair(float a, float b, __nv_bfloat16)
+{
+    __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
+    uint32_t       w;
+
+    memcpy(&w, &v, 4);
+    return w;
+}
+
+
 /* What is subtracted from scores whose maximum is m. */
 __device__ static inline float
 cu_attn_base(float m)

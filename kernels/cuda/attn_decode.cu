@@ -47,8 +47,9 @@ template <typename T, int HD, bool F8, int NT> struct decode_geom {
     static const int o_ld = HD + 4;
     static const int o = warps * 8 * NT * o_ld * 4;
     static const int smem = warps * ring > o ? warps *ring : o;
-    /* Blocks on a multiprocessor, for the compiler: 128 registers or fewer. */
-    static const int blocks = warps == 2 ? 6 : HD * NT > 128 ? 3 : HD *NT > 64 ? 4 : 6;
+    /* Blocks on a multiprocessor, for the compiler; shared memory allows no
+       more where that is less than registers do. */
+    static const int blocks = warps == 2 ? 4 : HD * NT > 128 ? 3 : HD *NT > 64 ? 4 : 6;
 };
 
 
@@ -305,8 +306,8 @@ decode_softmax(float s[NT][4], float m[NT][2], float l[NT][2], float o[NT][HD / 
         }
         l[n][0] = l[n][0] * f[n][0] + (s[n][0] + s[n][2]);
         l[n][1] = l[n][1] * f[n][1] + (s[n][1] + s[n][3]);
-        prob[n][0] = cu_transpose8(cu_pack<T>(s[n][0], s[n][1]));
-        prob[n][1] = cu_transpose8(cu_pack<T>(s[n][2], s[n][3]));
+        prob[n][0] = cu_transpose8(cu_attn_pair(s[n][0], s[n][1], T()));
+        prob[n][1] = cu_transpose8(cu_attn_pair(s[n][2], s[n][3], T()));
     }
 
     /* Rarely, after the first units. */

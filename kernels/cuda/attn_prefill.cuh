@@ -24,8 +24,8 @@
  *     head_dim   MT   TILE   shared memory (T, E4M3)   registers
  *     64         2    64     52, 52 KiB                219
  *     64         1    64     42, 42 KiB                138
- *     80         1    64     57, 52 KiB                143
- *     96         1    64     67, 61 KiB                151
+ *     80         1    64     57, 55 KiB                143
+ *     96         1    64     67, 65 KiB                151
  *     128        2    64     100, 100 KiB              255
  *     128        1    64     82, 82 KiB                170
  *     256        1    32     98, 98 KiB                241
@@ -346,7 +346,7 @@ prefill_softmax(float s[MT][TILE / 8][4], uint32_t prob[MT][TILE / 16][4], float
                 float y = cu_exp2(fmaf(s[r][n][2 * i + 1], out, -base));
 
                 sum += x + y;
-                prob[r][n / 2][n % 2 * 2 + i] = cu_pack<T>(x, y);
+                prob[r][n / 2][n % 2 * 2 + i] = cu_attn_pair(x, y, T());
             }
             was = ml[(2 * MT + 2 * r + i) * PREFILL_THREADS];
             ml[(2 * MT + 2 * r + i) * PREFILL_THREADS] = was * f[r][i] + sum;

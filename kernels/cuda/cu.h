@@ -172,8 +172,10 @@ void cu_shared_drop(k_backend_t *be, cu_shared_t *s);
 
 /*
  * Y[rows][n] = X[rows][k] W[n][k]^T, row-major, sums in F32; y += if `add`.
- * X and W are both T or both CU_F8 (then y is times *alpha8, device memory, or
- * 1 if NULL; scales by row and channel are the caller's).  y_type: F32 or T.
+ * y_type is F32 or T.  X and W may both be CU_F8: scales by row and channel
+ * are the caller's then, y_type is F32 or BF16 (F16 would overflow), k and n
+ * are multiples of 16, all lies on 16 bytes, the device is sm_89 or later;
+ * else -ENOTSUP, as where there is no cuBLASLt (blas == NULL).
  */
 typedef struct {
     cu_type_t   type; /* of X and W: CU_F16, CU_BF16, CU_F8, CU_F32 */
@@ -194,7 +196,8 @@ int  cu_blas_new(cu_blas_t **blas, k_backend_t *be, const char *cache, char *err
 void cu_blas_free(cu_blas_t *blas);
 /*
  * Makes sure that an algorithm for this shape is known, timing candidates if
- * it must (y is overwritten, `stream` is waited for): at program_prepare().
+ * it must, on load_stream, under load_lock: at program_prepare().  y is
+ * overwritten.
  */
 int cu_blas_tune(cu_blas_t *blas, const cu_gemm_t *gemm);
 /*
@@ -206,7 +209,10 @@ void cu_blas_begin(cu_blas_t *blas);
 void cu_blas_end(cu_blas_t *blas);
 /* "cuBLASLt 13.1", or "no cuBLASLt". */
 void cu_blas_describe(const cu_blas_t *blas, char *out, size_t size);
-/* Enqueues; may be captured.  Untuned shapes take the heuristic's first. */
+/*
+ * Enqueues; may be captured.  Shapes that were not tuned take what the next
+ * larger number of rows has, or the library's first guess.
+ */
 int cu_blas_mul(cu_blas_t *blas, const cu_gemm_t *gemm, cudaStream_t stream);
 
 /* --- peak.c --- */

@@ -110,6 +110,8 @@ typedef enum {
     CU_W_Q6_K,
     CU_W_MXFP4,
     CU_W_IQ4_NL,
+    CU_W_IQ4_XS,
+    CU_W_Q3_K,
     CU_W_FORMS
 } cu_form_t;
 

@@ -2,24 +2,25 @@
  * cu_gemv(): Y = W X for 1 to 8 rows of X and plain weights: what one token
  * costs is reading W once, so all here serves that the memory never waits.
  *
- * WHO DOES WHAT.  A warp makes 2 outputs of all rows of X (a task).  In a
- * step each lane takes 16 bytes of both weight rows, 512 bytes of each for the
- * warp: whole lines.  Weights come by cp.async, each lane's own 16 bytes to
- * its own place in shared memory, three steps ahead of use and on into the
- * warp's next task: no registers, no barrier, and no thread waits for memory
- * but at the start.
+ * WHO DOES WHAT.  A warp makes 2 outputs of all rows of X (a task); 4 where
+ * more is done with a weight, so that X's conversion is shared by 4: E4M3, and
+ * above 2 rows.  In a step each lane takes 16 bytes of each weight row, 512
+ * bytes for the warp: whole lines.  Weights come by cp.async, each lane's own
+ * 16 bytes to its own place in shared memory, three steps ahead of use and on
+ * into the warp's next task: no registers, no barrier, and no thread waits for
+ * memory but at the start.
  *
- * BYTES IN FLIGHT.  4.8 TB/s for 700 ns (1 us under load) over 132 SMs are
- * 25 (36) KiB an SM.  A warp has 3 to 4 KiB under way, an SM has 32 warps (4
- * blocks of 256 threads, 32 KiB of shared memory each): 96 to 128 KiB if all
- * are there, and still 36 KiB with 12 of them, so that the end of a matrix,
- * where some warps are done, runs at full speed too.  The grid is what fits at
- * once, tasks go round: with 28672 x 4096 bf16 it is 14336 tasks for 4224
- * warps, 3 or 4 each; 128256 rows: 15 or 16; 6144 rows: 3072 warps with one
- * each, 23 an SM; 4096 rows: 2048, 15.5 an SM, 46 to 62 KiB.  For fewer rows
- * the warps of a block share a task (`split`: 2, 4 or 8), each every 2nd, 4th
- * or 8th 512 bytes, as long as each has 4 steps: 1024 x 4096 is 2048 warps
- * again and all of W is under way almost at once.
+ * BYTES IN FLIGHT.  4.8 TB/s for 700 ns (1 us under load) over 132 SMs are 25
+ * (36) KiB an SM.  A warp has 3 to 4 KiB under way (4 outputs: 6 to 8), an SM
+ * has 4 blocks of 8 (4) warps and 32 KiB of shared memory: 96 to 128 KiB if all
+ * are there, and still 36 KiB with a third of them, so that the end of a
+ * matrix, where some warps are done, runs at full speed too.  The grid is what
+ * fits at once, tasks go round: with 28672 x 4096 bf16 it is 14336 tasks for
+ * 4224 warps, 3 or 4 each; 128256 rows: 15 or 16; 6144 rows: 3072 warps with
+ * one each, 23 an SM; 4096 rows: 2048, 15.5 an SM, 46 to 62 KiB.  For fewer
+ * rows the warps of a block share a task (`split`: 2 or 4), each every 2nd or
+ * 4th 512 bytes, as long as each has 4 steps: 1024 x 4096 is 2048 warps again
+ * and all of W is under way almost at once.
  *
  * BETWEEN KERNELS.  The first three steps are asked for before cu_grid_wait():
  * up to 12 MB, 2.8 us of the memory's time, come while the kernel before (a
@@ -28,9 +29,10 @@
  * X is read as T straight from L1, which it does not leave: cp.async.cg passes
  * it by.  An SM needs 20 bytes of weights a clock, twice through the 128 a
  * clock of L1 and shared memory; X costs another 10 for each row of it.  Sums
- * are F32.  Of the issue slots a row of bf16 needs about 30 %, two of E4M3 or
- * four of bf16 about 70.  Beyond that (CU_GEMV_FMA) and up to 8 rows the
- * tensor cores do it, cu_mma(), but for F32 weights (routers), small ones.
+ * are F32.  Of the issue slots (196 for 1 KiB of W) a row of bf16 needs 40 %,
+ * one of E4M3 or four of bf16 about 60.  Beyond that (CU_GEMV_FMA) and up to 8
+ * rows the tensor cores do it, cu_mma(), but for F32 weights (routers), small
+ * ones.
  *
  * ORDER.  A number's sum depends on the shape of W alone: not on how many rows
  * X has, nor on the others, as long as this kernel does it.
@@ -38,11 +40,14 @@
 
 #include "kernels/cuda/mul.cuh"
 
-#define CU_GEMV_THREADS   256
-#define CU_GEMV_WARPS     (CU_GEMV_THREADS / 32)
-#define CU_GEMV_BLOCKS(R) (R <= 2 ? 4 : 3) /* an SM */
-#define CU_GEMV_N         2                /* outputs of a task */
-#define CU_GEMV_STAGES    4                /* one of them in use */
+#define CU_GEMV_BLOCKS 4 /* an SM */
+#define CU_GEMV_STAGES 4 /* one of them in use */
+#define CU_GEMV_SPLIT  2 /* log2 of the most warps that share a task */
+#define CU_GEMV_ANY    256
+
+/* Outputs of a task; warps of a block, whose stages are 32 KiB. */
+#define CU_GEMV_N(size, rows) ((size) == 1 || (rows) > 2 ? 4 : 2)
+#define CU_GEMV_WARPS(n)      (16 / (n))
 
 /* Most rows that are better done without tensor cores. */
 #define CU_GEMV_FMA(type) (type == CU_F8 ? 2u : type == CU_F32 ? 8u : 4u)
@@ -58,13 +63,13 @@ typedef struct {
 } cu_gemv_t;
 
 /* Where a warp's next weights come from, and go to. */
-typedef struct {
-    const uint8_t *from[CU_GEMV_N];
+template <int N> struct cu_gemv_next_t {
+    const uint8_t *from[N];
     uint32_t       task;
     uint32_t       k;
     uint32_t       left; /* steps of this task */
     uint32_t       stage;
-} cu_gemv_next_t;
+};
 
 
 /* 16 bytes of weights as F32. */
@@ -128,39 +133,39 @@ cu_gemv_x(uint32_t *x, const T *from, bool some)
  * Sums M numbers over the warp, each by the same tree of lanes; number
  * lane / (32 / M) comes out in v[0].
  */
-template <int M>
+template <int M, int S = 16>
 __device__ static inline void
 cu_gemv_sum(float *v, uint32_t lane)
 {
-#pragma unroll
-    for (int s = 16; s > 0; s /= 2) {
-        const int half = M * s / 32;
+    if constexpr (S * M < 32) {
+        v[0] += __shfl_xor_sync(CU_FULL, v[0], S);
+    }
 
-        if (half == 0) {
-            v[0] += __shfl_xor_sync(CU_FULL, v[0], s);
-        }
 #pragma unroll
-        for (int i = 0; i < half; i++) {
-            float keep = lane & s ? v[i + half] : v[i];
-            float give = lane & s ? v[i] : v[i + half];
+    for (int i = 0; i < S * M / 32; i++) {
+        float keep = lane & S ? v[i + S * M / 32] : v[i];
+        float give = lane & S ? v[i] : v[i + S * M / 32];
 
-            v[i] = keep + __shfl_xor_sync(CU_FULL, give, s);
-        }
+        v[i] = keep + __shfl_xor_sync(CU_FULL, give, S);
+    }
+
+    if constexpr (S > 1) {
+        cu_gemv_sum<M, S / 2>(v, lane);
     }
 }
 
 
 /* To a task's beginning; weight rows that are not there are the last. */
-template <typename W>
+template <typename W, int N>
 __device__ static inline void
-cu_gemv_begin(cu_gemv_next_t *next, const cu_gemv_t *p, uint32_t task, uint32_t k0)
+cu_gemv_begin(cu_gemv_next_t<N> *next, const cu_gemv_t *p, uint32_t task, uint32_t k0)
 {
     next->task = task;
-    next->k = task * CU_GEMV_N < p->n ? k0 : p->cols;
+    next->k = task * N < p->n ? k0 : p->cols;
 
 #pragma unroll
-    for (int n = 0; n < CU_GEMV_N; n++) {
-        uint32_t row = min(task * CU_GEMV_N + n, p->n - 1);
+    for (int n = 0; n < N; n++) {
+        uint32_t row = min(task * N + n, p->n - 1);
 
         next->from[n] = p->w + ((size_t) row * p->cols + k0) * sizeof(W);
     }
@@ -168,50 +173,51 @@ cu_gemv_begin(cu_gemv_next_t *next, const cu_gemv_t *p, uint32_t task, uint32_t 
 
 
 /* Asks for the next stage, zeros where W has no more columns, or rows. */
+template <int N>
 __device__ static inline void
-cu_gemv_ask(uint4 (*ring)[CU_GEMV_N][32], const cu_gemv_next_t *next, uint32_t cols)
+cu_gemv_ask(uint4 (*ring)[N][32], const cu_gemv_next_t<N> *next, uint32_t cols)
 {
 #pragma unroll
-    for (int n = 0; n < CU_GEMV_N; n++) {
+    for (int n = 0; n < N; n++) {
         cu_async16(&ring[next->stage][n][threadIdx.x % 32], next->from[n], next->k < cols ? 16 : 0);
     }
     cu_async_commit();
 }
 
 
-template <typename W>
+template <typename W, int N>
 __device__ static inline void
-cu_gemv_advance(cu_gemv_next_t *next, const cu_gemv_t *p, uint32_t k0, uint32_t dk, uint32_t steps,
-                uint32_t stride)
+cu_gemv_advance(cu_gemv_next_t<N> *next, const cu_gemv_t *p, uint32_t k0, uint32_t dk,
+                uint32_t steps, uint32_t stride)
 {
     next->stage = (next->stage + 1) % CU_GEMV_STAGES;
     next->k += dk;
     next->left--;
 #pragma unroll
-    for (int n = 0; n < CU_GEMV_N; n++) {
+    for (int n = 0; n < N; n++) {
         next->from[n] += dk * sizeof(W);
     }
 
     if (next->left == 0) {
         next->left = steps;
-        cu_gemv_begin<W>(next, p, next->task + stride, k0);
+        cu_gemv_begin<W, N>(next, p, next->task + stride, k0);
     }
 }
 
 
-template <typename T, typename W, int R>
+template <typename T, typename W, int R, int N>
 __global__ void
-__launch_bounds__(CU_GEMV_THREADS, CU_GEMV_BLOCKS(R)) cu_gemv_kernel(cu_gemv_t p)
+__launch_bounds__(CU_GEMV_WARPS(N) * 32, CU_GEMV_BLOCKS) cu_gemv_kernel(cu_gemv_t p)
 {
-    const int N = CU_GEMV_N, S = CU_GEMV_STAGES, M = N * R;
+    const int S = CU_GEMV_STAGES, WARPS = CU_GEMV_WARPS(N), M = N * R;
     const int E = 16 / sizeof(W);
 
-    CU_SHARED __align__(16) uint4 rings[CU_GEMV_WARPS][S][N][32];
-    CU_SHARED float               sums[2][CU_GEMV_WARPS][M];
+    CU_SHARED __align__(16) uint4 rings[WARPS][S][N][32];
+    CU_SHARED float               sums[2][WARPS][M];
 
     uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     uint32_t part = warp & ((1u << p.split) - 1);
-    uint32_t groups = CU_GEMV_WARPS >> p.split;
+    uint32_t groups = WARPS >> p.split;
     uint32_t stride = gridDim.x * groups;
     uint32_t tasks = (p.n + N - 1) / N;
     uint32_t first = blockIdx.x * groups; /* the block's first task */
@@ -222,18 +228,18 @@ __launch_bounds__(CU_GEMV_THREADS, CU_GEMV_BLOCKS(R)) cu_gemv_kernel(cu_gemv_t p
     uint32_t row0 = blockIdx.y * R;
     uint32_t at, row, out, stage, k, i, j;
     uint4(*ring)[N][32] = rings[warp];
-    bool           home;
-    float          acc[M], base;
-    const T       *x[R];
-    cu_gemv_next_t next;
+    bool              home;
+    float             acc[M], base;
+    const T          *x[R];
+    cu_gemv_next_t<N> next;
 
     next.stage = 0;
     next.left = steps;
-    cu_gemv_begin<W>(&next, &p, task, k0);
+    cu_gemv_begin<W, N>(&next, &p, task, k0);
 
     for (i = 0; i < S - 1; i++) {
-        cu_gemv_ask(ring, &next, p.cols);
-        cu_gemv_advance<W>(&next, &p, k0, dk, steps, stride);
+        cu_gemv_ask<N>(ring, &next, p.cols);
+        cu_gemv_advance<W, N>(&next, &p, k0, dk, steps, stride);
     }
 
     cu_grid_launch();
@@ -268,8 +274,8 @@ __launch_bounds__(CU_GEMV_THREADS, CU_GEMV_BLOCKS(R)) cu_gemv_kernel(cu_gemv_t p
             uint32_t xw[R][E / 2];
 
             /* Into the stage that the step before this has used. */
-            cu_gemv_ask(ring, &next, p.cols);
-            cu_gemv_advance<W>(&next, &p, k0, dk, steps, stride);
+            cu_gemv_ask<N>(ring, &next, p.cols);
+            cu_gemv_advance<W, N>(&next, &p, k0, dk, steps, stride);
 
 #pragma unroll
             for (int r = 0; r < R; r++) {
@@ -332,10 +338,10 @@ __launch_bounds__(CU_GEMV_THREADS, CU_GEMV_BLOCKS(R)) cu_gemv_kernel(cu_gemv_t p
 /* Any number of columns, any alignment: an output a warp, element by element. */
 template <typename T, typename W>
 __global__ void
-__launch_bounds__(CU_GEMV_THREADS) cu_gemv_any(cu_gemv_t p)
+__launch_bounds__(CU_GEMV_ANY) cu_gemv_any(cu_gemv_t p)
 {
     uint32_t lane = threadIdx.x % 32;
-    uint32_t out = blockIdx.x * CU_GEMV_WARPS + threadIdx.x / 32;
+    uint32_t out = blockIdx.x * (CU_GEMV_ANY / 32) + threadIdx.x / 32;
     uint32_t row0 = blockIdx.y * CU_GEMV_ROWS;
     uint32_t n;
     float    acc[CU_GEMV_ROWS] = {0};
@@ -373,16 +379,42 @@ __launch_bounds__(CU_GEMV_THREADS) cu_gemv_any(cu_gemv_t p)
 }
 
 
+/* R rows at a time. */
+template <typename T, typename W, int R>
+static int
+cu_gemv_rows(cu_gemv_t *p, uint32_t sms, cu_stream_t s)
+{
+    const int N = CU_GEMV_N(sizeof(W), R), WARPS = CU_GEMV_WARPS(N);
+
+    uint32_t chunks, blocks;
+
+    chunks = (uint32_t) ((p->cols * sizeof(W) + 511) / 512);
+
+    /* Nothing but W's shape and the device decides: see ORDER. */
+    p->split = 0;
+    while (p->split < CU_GEMV_SPLIT && p->n << p->split < sms * 24
+           && chunks >> (p->split + 1) >= 4) {
+        p->split++;
+    }
+
+    blocks = ((p->n + N - 1) / N + (WARPS >> p->split) - 1) / (WARPS >> p->split);
+    blocks = min(blocks, sms * CU_GEMV_BLOCKS);
+
+    return cu_launch(cu_gemv_kernel<T, W, R, N>, dim3(blocks, (p->out.rows + R - 1) / R),
+                     dim3(WARPS * 32), 0, s, *p);
+}
+
+
 template <typename T, typename W>
 static int
 cu_gemv_launch(cu_gemv_t *p, cu_stream_t s)
 {
-    uint32_t tasks, chunks, blocks, sms, rows, y;
+    uint32_t sms, blocks, y;
 
     if (p->cols * sizeof(W) % 16 != 0 || (uintptr_t) p->w % 16 != 0 || (uintptr_t) p->x % 16 != 0) {
-        blocks = (p->n + CU_GEMV_WARPS - 1) / CU_GEMV_WARPS;
+        blocks = (p->n + CU_GEMV_ANY / 32 - 1) / (CU_GEMV_ANY / 32);
         y = (p->out.rows + CU_GEMV_ROWS - 1) / CU_GEMV_ROWS;
-        return cu_launch(cu_gemv_any<T, W>, dim3(blocks, y), dim3(CU_GEMV_THREADS), 0, s, *p);
+        return cu_launch(cu_gemv_any<T, W>, dim3(blocks, y), dim3(CU_GEMV_ANY), 0, s, *p);
     }
 
     sms = cu_sms();
@@ -390,26 +422,15 @@ cu_gemv_launch(cu_gemv_t *p, cu_stream_t s)
         return -EIO;
     }
 
-    tasks = (p->n + CU_GEMV_N - 1) / CU_GEMV_N;
-    chunks = (uint32_t) ((p->cols * sizeof(W) + 511) / 512);
-
-    p->split = 0;
-    while (p->split < 3 && tasks << p->split < sms * 12 && chunks >> (p->split + 1) >= 4) {
-        p->split++;
+    if (p->out.rows == 1) {
+        return cu_gemv_rows<T, W, 1>(p, sms, s);
     }
-
-    blocks = ((tasks << p->split) + CU_GEMV_WARPS - 1) / CU_GEMV_WARPS;
-    rows = p->out.rows;
-    blocks = min(blocks, sms * CU_GEMV_BLOCKS(rows));
-
-    if (rows == 1) {
-        return cu_launch(cu_gemv_kernel<T, W, 1>, dim3(blocks), dim3(CU_GEMV_THREADS), 0, s, *p);
+    if constexpr (sizeof(W) > 1) {
+        if (p->out.rows > 2) {
+            return cu_gemv_rows<T, W, 4>(p, sms, s);
+        }
     }
-    if (rows == 2) {
-        return cu_launch(cu_gemv_kernel<T, W, 2>, dim3(blocks), dim3(CU_GEMV_THREADS), 0, s, *p);
-    }
-    y = (rows + 3) / 4;
-    return cu_launch(cu_gemv_kernel<T, W, 4>, dim3(blocks, y), dim3(CU_GEMV_THREADS), 0, s, *p);
+    return cu_gemv_rows<T, W, 2>(p, sms, s);
 }
 
 

@@ -45,7 +45,7 @@ static const cu_way_t cu_ways[CU_CLASSES][3] = {
     [CU_C_SMALL] = {{CU_GEMV_ROWS, CU_BY_GEMV}, {CU_ANY, CU_BY_MMA}},
     [CU_C_SMALL_BLOCKS] = {{CU_GEMV_ROWS, CU_BY_QUANT}, {CU_ANY, CU_BY_MMA}},
     [CU_C_EXPERTS] = {{CU_ANY, CU_BY_MMA}},
-    [CU_C_EXPERTS_BLOCKS] = {{CU_ANY, CU_BY_MMA}},
+    [CU_C_EXPERTS_BLOCKS] = {{4, CU_BY_QUANT}, {CU_ANY, CU_BY_MMA}},
 };
 
 static const uint32_t cu_by_wants[] = {
@@ -432,7 +432,7 @@ cu_lower_experts(cu_lowering_t *c, uint32_t i, uint32_t w, cu_buf_t in, cu_buf_t
 
     part = &n->u.mul.parts[0];
     part->w = n->op->w[w]->m;
-    part->class = part->w.form == CU_W_PLAIN ? CU_C_EXPERTS : CU_C_EXPERTS_BLOCKS;
+    part->class = part->w.form != CU_W_PLAIN && in == CU_B_N ? CU_C_EXPERTS_BLOCKS : CU_C_EXPERTS;
 
     n->u.mul.ld = part->w.rows / n->op->n_expert;
 

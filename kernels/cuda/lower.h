@@ -78,7 +78,7 @@ typedef enum {
     CU_C_BLOCKS, /* GGUF's blocks */
     CU_C_SMALL,  /* routers, and all where there is no cuBLASLt: plain */
     CU_C_SMALL_BLOCKS,
-    CU_C_EXPERTS, /* plain */
+    CU_C_EXPERTS, /* plain; and what reads CU_B_EH, which is T only */
     CU_C_EXPERTS_BLOCKS,
     CU_CLASSES
 } cu_class_t;

@@ -28,6 +28,7 @@ typedef enum {
     CU_SCALE_D = 0, /* f16 d */
     CU_SCALE_DM,    /* f16 d, m */
     CU_SCALE_KM,    /* u8 s, m and super f16 d, e */
+    CU_SCALE_K1,    /* s8 s and super f16 d */
     CU_SCALE_K2,    /* s8 s[2] and super f16 d */
     CU_SCALE_E      /* u8 exponent */
 } cu_scale_t;
@@ -153,6 +154,23 @@ template <> struct cu_quant<CU_W_Q4_0> : cu_quant_bytes<CU_W_Q4_0> {
     }
 };
 
+template <> struct cu_quant<CU_W_Q3_K> : cu_quant_bytes<CU_W_Q3_K> {
+    static const cu_scale_t KIND = CU_SCALE_K2;
+    static const int        MIN = 0, SHIFT = 4, BIAS = 8, WIDE = 0;
+
+    __device__ static inline void
+    unpack(uint32_t w, uint32_t w2, uint32_t h0, uint32_t h1, int j, uint32_t *lo, uint32_t *hi)
+    {
+        cu_quant<CU_W_Q4_0>::unpack(w, w2, h0, h1, j, lo, hi);
+    }
+
+    __device__ static inline void
+    biased(uint32_t w, uint32_t w2, uint32_t h0, uint32_t h1, int j, uint32_t *lo, uint32_t *hi)
+    {
+        cu_quant<CU_W_Q4_0>::biased(w, w2, h0, h1, j, lo, hi);
+    }
+};
+
 template <> struct cu_quant<CU_W_Q5_0> : cu_quant_bytes<CU_W_Q5_0> {
     static const cu_scale_t KIND = CU_SCALE_D;
     static const int        MIN = 0, SHIFT = 3, BIAS = 16, WIDE = 0;
@@ -274,6 +292,25 @@ template <> struct cu_quant<CU_W_IQ4_NL> : cu_quant_bytes<CU_W_IQ4_NL> {
 };
 
 
+/* As IQ4_NL. */
+template <> struct cu_quant<CU_W_IQ4_XS> : cu_quant_bytes<CU_W_IQ4_XS> {
+    static const cu_scale_t KIND = CU_SCALE_K1;
+    static const int        MIN = 0, SHIFT = 0, BIAS = 128, WIDE = 1;
+
+    __device__ static inline void
+    unpack(uint32_t w, uint32_t w2, uint32_t h0, uint32_t h1, int j, uint32_t *lo, uint32_t *hi)
+    {
+        cu_quant<CU_W_IQ4_NL>::unpack(w, w2, h0, h1, j, lo, hi);
+    }
+
+    __device__ static inline void
+    biased(uint32_t w, uint32_t w2, uint32_t h0, uint32_t h1, int j, uint32_t *lo, uint32_t *hi)
+    {
+        cu_quant<CU_W_IQ4_NL>::biased(w, w2, h0, h1, j, lo, hi);
+    }
+};
+
+
 /* --- a row, and the words of a piece --- */
 
 typedef struct {
@@ -327,7 +364,7 @@ cu_quant_word(const cu_quant_row_t &r, uint32_t p, int j)
 /* --- scales --- */
 
 typedef struct {
-    float s[2]; /* of k < 16 and of the rest; equal but for Q6_K */
+    float s[2]; /* of k < 16 and of the rest; equal but for KIND K2 */
     float m;    /* added; 0 where the form has none */
 } cu_quant_scale_t;
 
@@ -372,6 +409,9 @@ cu_quant_scale_of(uint32_t scale, uint32_t super)
     } else if constexpr (K == CU_SCALE_KM) {
         d = cu_quant_half(super & 0xffff) * (float) (scale & 0xff);
         v = {{d, d}, -cu_quant_half(super >> 16) * (float) (scale >> 8)};
+    } else if constexpr (K == CU_SCALE_K1) {
+        d = cu_quant_half(super) * (float) (int8_t) scale;
+        v = {{d, d}, 0.0f};
     } else {
         d = cu_quant_half(super);
         v = {{d * (float) (int8_t) scale, d * (float) (int8_t) (scale >> 8)}, 0.0f};

@@ -29,7 +29,7 @@
  * of two m16n8k16: thread t = lane % 4 has word t.
  *
  *     Q8_0    words 0 .. 3 are LO, words 4 .. 7 HI: the file's bytes
- *     tables  (MXFP4, IQ4_NL) nibble i of the word is LO[j][i], nibble 4 + i
+ *     tables  (MXFP4, IQ4_*) nibble i of the word is LO[j][i], nibble 4 + i
  *             is HI[j][i]: selectors of a byte permutation
  *     others  byte i: LO[j][i] in the low nibble, HI[j][i] in the high one
  *
@@ -38,7 +38,7 @@
  * are bits 4, 5 of LO[j][i], of the second those of HI[j][i].
  *
  * INVERTED is the top bit of each weight of formats that subtract 2^(bits - 1)
- * (Q4_0, Q5_0, Q6_K): shifted to the top of a byte, the weight is then a
+ * (Q4_0, Q5_0, Q6_K; Q3_K, whose q - 4 is kept as 4 bits of q + 4): shifted to the top of a byte, the weight is then a
  * signed integer without its offset, times 2^(8 - bits).
  *
  * SCALES, and the value of a weight whose integer is i:
@@ -46,7 +46,8 @@
  *     Q8_0, Q4_0, Q5_0, IQ4_NL   f16 d                     d * i
  *     Q4_1, Q5_1                 f16 d, m                  d * i + m
  *     Q4_K, Q5_K                 u8 s, m; super f16 d, e   d * s * i - e * m
- *     Q6_K                       s8 s[2]; super f16 d      d * s[k / 16] * i
+ *     Q6_K, Q3_K                 s8 s[2]; super f16 d      d * s[k / 16] * i
+ *     IQ4_XS                     s8 s; super f16 d         d * s * i
  *     MXFP4                      u8 e                      2^(e - 128) * i
  *
  * with i = q - 2^(bits - 1) or q, or from the table (MXFP4's is doubled).
@@ -80,7 +81,9 @@ extern "C" {
     X(Q5_K, 256, 176, 16, 4, 2, 4)                                                                 \
     X(Q6_K, 256, 210, 16, 8, 2, 2)                                                                 \
     X(MXFP4, 32, 17, 16, 0, 1, 0)                                                                  \
-    X(IQ4_NL, 32, 18, 16, 0, 2, 0)
+    X(IQ4_NL, 32, 18, 16, 0, 2, 0)                                                                 \
+    X(IQ4_XS, 256, 136, 16, 0, 1, 2)                                                               \
+    X(Q3_K, 256, 110, 16, 0, 2, 2)
 
 enum { CU_PART_Q = 0, CU_PART_HIGH, CU_PART_SCALE, CU_PART_SUPER };
 

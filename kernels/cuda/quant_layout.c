@@ -23,10 +23,10 @@ static const cu_quant_size_t cu_quant_sizes[CU_W_FORMS] = {CU_QUANT_TABLE(CU_QUA
 static const struct {
     k_type_t  type;
     cu_form_t form;
-} cu_quant_types[] = {{K_Q8_0, CU_W_Q8_0},    {K_Q4_0, CU_W_Q4_0}, {K_Q4_1, CU_W_Q4_1},
-                      {K_Q5_0, CU_W_Q5_0},    {K_Q5_1, CU_W_Q5_1}, {K_Q4_K, CU_W_Q4_K},
-                      {K_Q5_K, CU_W_Q5_K},    {K_Q6_K, CU_W_Q6_K}, {K_MXFP4, CU_W_MXFP4},
-                      {K_IQ4_NL, CU_W_IQ4_NL}};
+} cu_quant_types[] = {{K_Q8_0, CU_W_Q8_0},     {K_Q4_0, CU_W_Q4_0},     {K_Q4_1, CU_W_Q4_1},
+                      {K_Q5_0, CU_W_Q5_0},     {K_Q5_1, CU_W_Q5_1},     {K_Q4_K, CU_W_Q4_K},
+                      {K_Q5_K, CU_W_Q5_K},     {K_Q6_K, CU_W_Q6_K},     {K_MXFP4, CU_W_MXFP4},
+                      {K_IQ4_NL, CU_W_IQ4_NL}, {K_IQ4_XS, CU_W_IQ4_XS}, {K_Q3_K, CU_W_Q3_K}};
 
 
 int

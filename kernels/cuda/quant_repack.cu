@@ -59,6 +59,10 @@ cu_file_weight(const uint8_t *p, int b, int k)
         return ((p[b / 4 * 64 + b % 2 * 32 + k] >> b % 4 / 2 * 4 & 15u)
                 | (p[128 + b / 4 * 32 + k] >> b % 4 * 2 & 3u) << 4)
                ^ 32;
+    } else if constexpr (F == CU_W_Q3_K) {
+        return ((p[32 + b / 4 * 32 + k] >> b % 4 * 2 & 3u) + (p[k] >> b & 1u) * 4 + 4) ^ 8;
+    } else if constexpr (F == CU_W_IQ4_XS) {
+        return cu_file_nibble(p + 8 + 16 * b, k);
     } else {
         return cu_file_nibble(p + (F == CU_W_MXFP4 ? 1 : 2), k);
     }
@@ -89,9 +93,22 @@ cu_file_scale(const uint8_t *p, int b, uint32_t *scale, uint32_t *super)
         *scale = cu_file_16(p);
     } else if constexpr (K == CU_SCALE_DM) {
         *scale = cu_file_16(p) | cu_file_16(p + 2) << 16;
-    } else if constexpr (K == CU_SCALE_K2) {
+    } else if constexpr (F == CU_W_Q6_K) {
         *scale = cu_file_16(p + 192 + 2 * b);
         *super = cu_file_16(p + 208);
+    } else if constexpr (F == CU_W_Q3_K) {
+        /* number 2b and the next: low four bits, and high two */
+        q = p + 96;
+        s = 2 * (uint32_t) b;
+        m = (q[s % 8] >> s / 8 * 4 & 15u) | (q[8 + s % 4] >> s / 4 * 2 & 3u) << 4;
+        s++;
+        s = (q[s % 8] >> s / 8 * 4 & 15u) | (q[8 + s % 4] >> s / 4 * 2 & 3u) << 4;
+        *scale = ((m - 32) & 255) | ((s - 32) & 255) << 8;
+        *super = cu_file_16(p + 108);
+    } else if constexpr (F == CU_W_IQ4_XS) {
+        s = (p[4 + b / 2] >> b % 2 * 4 & 15u) | (cu_file_16(p + 2) >> 2 * b & 3u) << 4;
+        *scale = (s - 32) & 255;
+        *super = cu_file_16(p);
     } else {
         /* 6 bits each: pieces 4 - 7 have their upper two in 0 - 3's bytes */
         q = p + 4;
@@ -115,7 +132,7 @@ template <cu_form_t F, typename V>
 __device__ static inline void
 cu_piece_words(V v, uint32_t q[8], uint32_t high[2])
 {
-    const bool table = F == CU_W_MXFP4 || F == CU_W_IQ4_NL;
+    const bool table = F == CU_W_MXFP4 || F == CU_W_IQ4_NL || F == CU_W_IQ4_XS;
 
     int      i, j;
     uint32_t lo, hi;
@@ -259,7 +276,11 @@ cu_synthetic_scale(uint32_t random, float limit, uint32_t *scale, uint32_t *supe
         d = 64 + random % 64;
         m = 64 + random / 64 % 64;
         *scale = ((random & 4096 ? d : 256 - d) & 255) | ((random & 8192 ? m : 256 - m) & 255) << 8;
-        *super = __half_as_ushort(__float2half_rn(limit / (127.0f * 32)));
+        *super = __half_as_ushort(__float2half_rn(limit / (127 * (most + 1) / 2)));
+    } else if constexpr (K == CU_SCALE_K1) {
+        d = 64 + random % 64;
+        *scale = random & 4096 ? d : 256 - d;
+        *super = __half_as_ushort(__float2half_rn(limit / (127 * 127)));
     } else if constexpr (K == CU_SCALE_DM) {
         d = __half_as_ushort(__float2half_rn(2 * limit / most));
         m = __half_as_ushort(__float2half_rn(-limit));

@@ -282,7 +282,6 @@ cu_run_kernel(cu_run_t *r, const cu_node_t *n, const cu_part_t *part, cu_by_t by
         p.slots = buf[CU_B_SLOTS];
         p.first = buf[CU_B_FIRST];
         p.n_slots = r->shape->rows * n->op->n_used;
-        p.rows = p.n_slots;
         p.x_div = n->u.mul.x_div;
     }
 

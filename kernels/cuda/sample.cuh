@@ -303,6 +303,15 @@ cu_slab_at(int i)
 }
 
 
+/* CU_AT() of it: one register and constants, which the compiler does not see. */
+__device__ static inline uint32_t
+cu_slab_own(int i)
+{
+    return (uint32_t) (i / 4) * (CU_AT(4 * CU_PICK)) + 4 * threadIdx.x + threadIdx.x / 4
+           + (uint32_t) (i % 4);
+}
+
+
 /* Tokens [base, base + CU_SLAB) of the row. */
 __device__ static inline void
 cu_slab_load(float v[CU_EACH], uint32_t base, const cu_pick_smem_t &s)
@@ -363,7 +372,7 @@ cu_slab_adjust(float v[CU_EACH], uint32_t base, cu_pick_smem_t &s)
 
 #pragma unroll
         for (int i = 0; i < CU_EACH; i++) {
-            s.x[CU_AT(cu_slab_at(i))] = v[i];
+            s.x[cu_slab_own(i)] = v[i];
         }
         __syncthreads();
         for (uint32_t i = from; i < d.n_counts; i += 4 * step) {
@@ -399,7 +408,7 @@ cu_slab_adjust(float v[CU_EACH], uint32_t base, cu_pick_smem_t &s)
         /* Never +infinity, so that differences mean something. */
 #pragma unroll
         for (int i = 0; i < CU_EACH; i++) {
-            float x = s.x[CU_AT(cu_slab_at(i))];
+            float x = s.x[cu_slab_own(i)];
 
             x = x <= FLT_MAX ? x : x != x ? -CU_INF : FLT_MAX;
             v[i] = x;

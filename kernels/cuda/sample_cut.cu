@@ -105,9 +105,9 @@ cu_row_list(uint32_t low, uint32_t high, cu_cut_t limit, cu_pick_smem_t &s)
 __device__ static inline cu_cut_t
 cu_row_cut(cu_cut_t limit, int by_mass, double target, cu_pick_smem_t &s)
 {
-    uint32_t i, low, high, pivot[3];
+    uint32_t i, low, high, pivot[3], count[3], n_low = CU_NONE, n_high = 0;
     float    v[CU_EACH], max = s.row.max, t = s.a.t;
-    double   sum[3], count[3], above = 0, equal, n_low = CU_NONE, n_high = 0;
+    double   sum[3], above = 0, equal;
     cu_cut_t cut = {0, CU_NONE};
 
     /* Farther tokens do not matter; a bin more, for rounding. */
@@ -123,10 +123,17 @@ cu_row_cut(cu_cut_t limit, int by_mass, double target, cu_pick_smem_t &s)
         for (i = 0; i < s.w.n_slabs; i++) {
             cu_slab_load(v, i * CU_SLAB, s);
             cu_slab_adjust(v, i * CU_SLAB, s);
+
+            /* Through its own places in shared memory: fewer registers. */
 #pragma unroll
             for (int k = 0; k < CU_EACH; k++) {
-                uint32_t key = cu_key(v[k]);
-                double   m = by_mass ? (double) cu_weight(v[k], max, t) : 1.0;
+                s.x[cu_slab_own(k)] = v[k];
+            }
+#pragma unroll 1
+            for (int k = 0; k < CU_EACH; k++) {
+                float    x = s.x[cu_slab_own(k)];
+                uint32_t key = cu_key(x);
+                double   m = by_mass ? (double) cu_weight(x, max, t) : 1.0;
 
                 if (!cu_before(limit, key, i * CU_SLAB + cu_slab_at(k))) {
                     continue;
@@ -134,14 +141,14 @@ cu_row_cut(cu_cut_t limit, int by_mass, double target, cu_pick_smem_t &s)
 #pragma unroll
                 for (int j = 0; j < 3; j++) {
                     sum[j] += key >= pivot[j] ? m : 0;
-                    count[j] += key >= pivot[j] ? 1.0 : 0;
+                    count[j] += key >= pivot[j];
                 }
             }
         }
 #pragma unroll
         for (int j = 0; j < 3; j++) {
             sum[j] = cu_block_sum64(sum[j], s);
-            count[j] = cu_block_sum64(count[j], s);
+            count[j] = (uint32_t) cu_block_sum64((double) count[j], s);
         }
 
         /* The highest pivot that reaches the target, and the one above it. */

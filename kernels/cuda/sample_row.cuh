@@ -342,7 +342,7 @@ cu_slab_weights(const float v[CU_EACH], uint32_t base, cu_cut_t cut, float near,
         if (!((max - x) * a.t * CU_BINS_NAT < near) && !cu_before(cut, cu_key(x), base + at)) {
             y = 0;
         }
-        s.x[CU_AT(at)] = y >= a.min_p ? y : 0;
+        s.x[cu_slab_own(i)] = y >= a.min_p ? y : 0;
     }
     __syncthreads();
 }

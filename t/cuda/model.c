@@ -19,6 +19,7 @@ typedef struct {
     double      limit;
     toy_conf_t  conf;
     int         kv_f8;
+    int         all;   /* all ways, not only the first three */
     int         close; /* some tokens' experts are so close that rounding
                           decides between them: one in six may be wrong */
 } model_t;
@@ -48,68 +49,67 @@ static const model_t models[] = {
     /* clang-format off */
     {"llama, bf16", K_BF16, 3e-2,
      {256, 2, 4, 2, 64, 256, 131, 64, 0, K_F32, K_ROPE_PAIRS, K_FN_SILU, 0, 0,
-      .seed = 1}, 0},
+      .seed = 1}, .all = 1},
     {"tied, f16, biases, norms of q and k, gelu", K_F16, 5e-3,
      {96, 2, 4, 2, 80, 160, 77, 20, 0, K_F32, K_ROPE_HALVES, K_FN_GELU_TANH, 0,
-      0, .bias = 1, .qk_norm = 1, .tied = 1, .seed = 2}, 0},
+      0, .bias = 1, .qk_norm = 1, .tied = 1, .seed = 2}, .close = 0},
     {"gemma, q8_0: caps, windows, post-norms, erf", K_Q8_0, 5e-2,
      {128, 3, 2, 2, 128, 64, 200, 128, 20, K_F32, K_ROPE_HALVES, K_FN_GELU_ERF,
-      5.0f, 8.0f, .post_norm = 1, .tied = 1, .seed = 3}, 0},
+      5.0f, 8.0f, .post_norm = 1, .tied = 1, .seed = 3}, .close = 0},
     {"f32 weights, one KV head of seven", K_F32, 3e-2,
      {64, 3, 7, 1, 32, 96, 99, 24, 33, K_F32, K_ROPE_PAIRS, K_FN_SILU, 0, 0,
-      .bias = 1, .qk_norm = 1, .post_norm = 1, .seed = 4}, 0},
+      .bias = 1, .qk_norm = 1, .post_norm = 1, .seed = 4}, .close = 0},
     {"q4_0, no rope, a window of one", K_Q4_0, 5e-2,
      {64, 2, 6, 1, 16, 96, 64, 0, 1, K_F32, K_ROPE_NONE, K_FN_SILU, 30.0f, 0,
-      .qk_norm = 1, .seed = 5}, 0},
+      .qk_norm = 1, .seed = 5}, .all = 1},
     {"q4_1, residual factor, sinks, every other layer without rope", K_Q4_1,
      5e-2,
      {96, 2, 2, 1, 96, 64, 50, 48, 0, K_F32, K_ROPE_HALVES, K_FN_SILU, 0, 0,
-      .sinks = 1, .nope = 1, .residual = 0.3f, .seed = 6}, 0},
+      .sinks = 1, .nope = 1, .residual = 0.3f, .seed = 6}, .close = 0},
     {"q4_k", K_Q4_K, 5e-2,
      {256, 2, 4, 2, 64, 256, 70, 64, 0, K_F32, K_ROPE_PAIRS, K_FN_SILU, 0, 0,
-      .seed = 7}, 0},
+      .seed = 7}, .close = 0},
     {"q5_k, E4M3 pages", K_Q5_K, 8e-2,
      {256, 2, 4, 1, 64, 256, 70, 64, 0, K_F32, K_ROPE_PAIRS, K_FN_SILU, 0, 0,
-      .seed = 8}, 1},
+      .seed = 8}, .kv_f8 = 1, .all = 1},
     {"q6_k, tied", K_Q6_K, 5e-2,
      {256, 2, 2, 2, 128, 256, 70, 128, 0, K_F32, K_ROPE_HALVES, K_FN_SILU, 0, 0,
-      .tied = 1, .seed = 9}, 0},
+      .tied = 1, .seed = 9}, .close = 0},
     {"E4M3, biases", K_F8_E4M3, 2e-1,
      {128, 2, 4, 2, 64, 192, 80, 64, 0, K_F32, K_ROPE_PAIRS, K_FN_SILU, 0, 0,
-      .bias = 1, .seed = 10}, 0},
+      .bias = 1, .seed = 10}, .close = 0},
     {"E4M3, post-norms, a vocabulary of odd size, tied", K_F8_E4M3, 2e-1,
      {128, 2, 2, 2, 64, 96, 83, 64, 0, K_F32, K_ROPE_HALVES, K_FN_GELU_TANH, 0,
-      0, .post_norm = 1, .tied = 1, .seed = 11}, 0},
+      0, .post_norm = 1, .tied = 1, .seed = 11}, .close = 0},
     {"gpt-oss, mxfp4: experts, sinks, biases, windows", K_MXFP4, 5e-2,
      {64, 2, 8, 2, 64, 96, 131, 64, 16, K_F32, K_ROPE_HALVES,
       K_FN_SWIGLU_OAI, 0, 0, .bias = 1, .sinks = 1, .seed = 12, .n_expert = 32,
-      .n_used = 4}, 0, 1},
+      .n_used = 4}, .close = 1},
     {"experts, bf16, gates of all, a dense layer first", K_BF16, 4e-2,
      {128, 3, 4, 1, 128, 32, 77, 128, 25, K_F32, K_ROPE_PAIRS, K_FN_SILU, 0, 0,
       .qk_norm = 1, .post_norm = 1, .tied = 1, .seed = 13, .n_expert = 5,
       .n_used = 2, .gate = K_GATE_SOFTMAX, .dense = 1, .nope = 1,
-      .residual = 0.22f}, 0},
+      .residual = 0.22f}, .close = 0},
     {"experts, q4_k", K_Q4_K, 5e-2,
      {256, 1, 4, 2, 64, 256, 50, 64, 0, K_F32, K_ROPE_HALVES, K_FN_SILU, 0, 0,
-      .seed = 14, .n_expert = 6, .n_used = 3}, 0, 1},
+      .seed = 14, .n_expert = 6, .n_used = 3}, .close = 1},
     {"experts, f16, biases, odd widths", K_F16, 8e-3,
      {64, 2, 3, 1, 64, 40, 60, 64, 0, K_F32, K_ROPE_PAIRS, K_FN_GELU_TANH, 0, 0,
-      .bias = 1, .seed = 17, .n_expert = 9, .n_used = 3}, 0},
+      .bias = 1, .seed = 17, .n_expert = 9, .n_used = 3}, .close = 0},
     {"heads of 40: attention's slow way", K_F16, 5e-3,
      {80, 2, 3, 1, 40, 72, 50, 40, 0, K_F32, K_ROPE_HALVES, K_FN_SILU, 0, 0,
-      .seed = 15}, 0},
+      .seed = 15}, .close = 0},
     {"no attention", K_BF16, 3e-2,
      {64, 2, 1, 1, 16, 64, 50, 0, 0, K_F32, K_ROPE_NONE, K_FN_SILU, 0, 0,
-      .bare = 1, .seed = 16}, 0},
+      .bare = 1, .seed = 16}, .close = 0},
     /* clang-format on */
 };
 
 static const way_t ways[] = {
     {"at once", 0, TOKENS, 0, 1, 0, 0},
-    {"in chunks of 7", 7, TOKENS, 9, 1, 0, 0},
-    {"in chunks of 33, the rest one by one", 33, 60, 30, RIG_PAGES - 7, 0, 0},
-    {"one by one", 1, 0, RIG_PAGES - 1, RIG_PAGES - 1, 0, 0},
-    {"among 5 others", 20, 64, 3, 1, 5, 0},
+    {"among 5 others, the rest one by one", 33, 66, 3, 1, 5, 0},
+    {"in chunks of 7, pages in any order", 7, TOKENS, 30, RIG_PAGES - 7, 0, 0},
+    {"one by one, pages backwards", 1, 0, RIG_PAGES - 1, RIG_PAGES - 1, 0, 0},
     {"copied prefix of 45", 0, TOKENS, 20, 1, 0, 45},
 };
 
@@ -138,7 +138,7 @@ model_run(const model_t *m)
 {
     rig_t      r;
     double    *want, worst;
-    size_t     i;
+    size_t     i, n;
     int32_t    tokens[TOKENS];
     k_limits_t limits = {128, 8, 128};
 
@@ -146,7 +146,8 @@ model_run(const model_t *m)
     rig_tokens(&r, 77, tokens, TOKENS);
     want = toy_reference(&r.toy, tokens, TOKENS, 0);
 
-    for (i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+    n = m->all ? sizeof(ways) / sizeof(ways[0]) : 3;
+    for (i = 0; i < n; i++) {
         worst = way_run(&r, &ways[i], tokens, want, m->close);
         ok(worst < m->limit, "%s, %s: worst error %.1e", m->name, ways[i].name,
            worst);

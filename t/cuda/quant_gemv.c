@@ -8,8 +8,9 @@
 
 #include "kernels/cpu/gemm.h"
 
-static const k_type_t forms[] = {K_Q8_0, K_Q4_0, K_Q4_1, K_Q5_0,  K_Q5_1,
-                                 K_Q4_K, K_Q5_K, K_Q6_K, K_MXFP4, K_IQ4_NL};
+static const k_type_t forms[] = {K_Q8_0,  K_Q4_0,   K_Q4_1,   K_Q5_0,
+                                 K_Q5_1,  K_Q4_K,   K_Q5_K,   K_Q6_K,
+                                 K_MXFP4, K_IQ4_NL, K_IQ4_XS, K_Q3_K};
 
 #define N_FORMS (sizeof(forms) / sizeof(forms[0]))
 
