@@ -22,6 +22,7 @@ LDLIBS   := -ljansson -lpcre2-8 -lxxhash -lutf8proc -lm
 # CUDA, where there is a toolkit: CUDA_HOME=dir picks one, CUDA_HOME=none none.
 CUDA_DIR   := $(shell util/cuda-home)
 CUDA_ARCHS ?= sm_80 sm_90a
+CUDA_ENGINE ?= 1
 NVCC       := $(CUDA_DIR)/bin/nvcc
 NVFLAGS    := -std=c++17 -O3 -g -lineinfo -I. -Werror all-warnings \
               -Xcompiler -Wall,-Wextra,-Wno-unused-parameter \
@@ -97,9 +98,11 @@ tests: $(TEST_BIN) $(EMULATED) $(GPU_OBJ)
 module:
 	@util/build-module
 
+# Kernels take minutes to compile: for a GPU that is there only.
 run:
 	@util/deps build fetch
-	@$(MAKE) --no-print-directory -j$(shell nproc) build
+	@$(MAKE) --no-print-directory -j$(shell nproc) build \
+	    CUDA_ENGINE=$(if $(wildcard /dev/nvidiactl),1,0)
 	@util/run
 
 # Tests that want the second model skip themselves where it is not.

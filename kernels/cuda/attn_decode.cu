@@ -46,10 +46,12 @@ template <typename T, int HD, bool F8, int NT> struct decode_geom {
     static const int ring = 4 * tile; /* of a warp: 2 units, K and V */
     static const int o_ld = HD + 4;
     static const int o = warps * 8 * NT * o_ld * 4;
-    static const int smem = warps * ring > o ? warps *ring : o;
+    static const int rings = warps * ring;
+    static const int smem = rings > o ? rings : o;
     /* Blocks on a multiprocessor, for the compiler; shared memory allows no
        more where that is less than registers do. */
-    static const int blocks = warps == 2 ? 4 : HD * NT > 128 ? 3 : HD *NT > 64 ? 4 : 6;
+    static const int width = HD * NT;
+    static const int blocks = warps == 2 ? 4 : width > 128 ? 3 : width > 64 ? 4 : 6;
 };
 
 
@@ -328,6 +330,141 @@ decode_softmax(float s[NT][4], float m[NT][2], float l[NT][2], float o[NT][HD / 
 }
 
 
+/*
+ * The warps' results, brought to one maximum, to shared memory: maxima and
+ * sums of [warp][head], O of [warp][head][o_ld].  All threads call it.
+ */
+template <typename T, int HD, bool F8, int NT>
+__device__ static __forceinline__ void
+decode_gather(float *out, float (*warp_m)[8 * NT], float (*warp_l)[8 * NT], float m[NT][2],
+              float l[NT][2], const float o[NT][HD / 16][4])
+{
+    typedef decode_geom<T, HD, F8, NT> geom;
+
+    static const int heads_max = 8 * NT;
+    const uint32_t   lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            l[n][i] += __shfl_xor_sync(CU_FULL, l[n][i], 4);
+            l[n][i] += __shfl_xor_sync(CU_FULL, l[n][i], 8);
+            l[n][i] += __shfl_xor_sync(CU_FULL, l[n][i], 16);
+            if (g == 0) {
+                warp_m[warp][8 * n + 2 * t + i] = m[n][i];
+                warp_l[warp][8 * n + 2 * t + i] = l[n][i];
+            }
+        }
+    }
+    __syncthreads();
+
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const uint32_t h = 8 * n + 2 * t + i;
+            float          mx = warp_m[0][h], f;
+
+#pragma unroll
+            for (int w = 1; w < geom::warps; w++) {
+                mx = fmaxf(mx, warp_m[w][h]);
+            }
+            f = cu_exp2(m[n][i] - cu_attn_base(mx));
+
+#pragma unroll
+            for (int j = 0; j < HD / 16; j++) {
+#pragma unroll
+                for (int k = 0; k < 2; k++) {
+                    out[(warp * heads_max + h) * geom::o_ld + decode_element<F8>(j, g, k)] =
+                        o[n][j][2 * k + i] * f;
+                }
+            }
+        }
+    }
+    __syncthreads();
+}
+
+
+/* The sum over warps: the row's heads in A, or its parts. */
+template <typename T, int HD, bool F8, int NT>
+__device__ static __forceinline__ void
+decode_store(const cu_attn_t &p, const cu_attn_work_t &work, uint32_t head, uint32_t heads,
+             const float *out, const float (*warp_m)[8 * NT], const float (*warp_l)[8 * NT])
+{
+    typedef decode_geom<T, HD, F8, NT> geom;
+
+    static const int heads_max = 8 * NT;
+
+    for (uint32_t k = threadIdx.x; k < heads * (HD / 2); k += geom::warps * 32) {
+        const uint32_t h = k / (HD / 2), d = k % (HD / 2) * 2;
+        float          mx = warp_m[0][h], sum = 0, base, sink;
+        float2         v = make_float2(0, 0);
+
+#pragma unroll
+        for (int w = 1; w < geom::warps; w++) {
+            mx = fmaxf(mx, warp_m[w][h]);
+        }
+
+        sink = work.n_split > 1 ? -INFINITY : cu_attn_sink(p, head + h);
+        base = cu_attn_base(mx);
+#pragma unroll
+        for (int w = 0; w < geom::warps; w++) {
+            float2 x = *(const float2 *) &out[(w * heads_max + h) * geom::o_ld + d];
+
+            v.x += x.x;
+            v.y += x.y;
+            sum += warp_l[w][h] * cu_exp2(warp_m[w][h] - base);
+        }
+
+        if (work.n_split > 1) {
+            float *part = cu_attn_part(p, blockIdx.y, head + h);
+
+            *(float2 *) (part + d) = v;
+            if (d == 0) {
+                part[HD] = mx;
+                part[HD + 1] = sum;
+            }
+            continue;
+        }
+
+        /* A sink above all scores may leave nothing of them; not inf / inf. */
+        base = cu_attn_base(fmaxf(mx, sink));
+        mx = cu_exp2(cu_attn_base(mx) - base);
+        sum = sum * mx + cu_exp2(sink - base);
+        sum = sum > 0 ? mx / sum : 0;
+        *(uint32_t *) ((T *) p.a + ((size_t) work.row * p.n_head + head + h) * HD + d) =
+            cu_pack<T>(v.x * sum, v.y * sum);
+    }
+}
+
+
+/*
+ * Whether this block is the last one of its sequence and heads to have left
+ * its parts, so that it is the one to join them.  All threads call it.
+ */
+__device__ static inline bool
+decode_last(const cu_attn_t &p, const cu_attn_work_t &work)
+{
+    CU_SHARED uint32_t ticket;
+
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        uint32_t *at = p.tickets + (size_t) (blockIdx.y - work.split) * p.n_head + blockIdx.x;
+
+        ticket = atomicAdd(at, 1u);
+        if (ticket == work.n_split - 1) {
+            *at = 0;
+        }
+        __threadfence();
+    }
+    __syncthreads();
+
+    return ticket == work.n_split - 1;
+}
+
+
 template <typename T, int HD, bool F8, int NT>
 __global__ void
 __launch_bounds__(decode_geom<T, HD, F8, NT>::warps * 32, decode_geom<T, HD, F8, NT>::blocks)
@@ -337,11 +474,10 @@ __launch_bounds__(decode_geom<T, HD, F8, NT>::warps * 32, decode_geom<T, HD, F8,
 
     static const int heads_max = 8 * NT;
 
-    CU_SHARED float    warp_m[geom::warps][heads_max];
-    CU_SHARED float    warp_l[geom::warps][heads_max];
-    CU_SHARED uint32_t ticket;
+    CU_SHARED float warp_m[geom::warps][heads_max];
+    CU_SHARED float warp_l[geom::warps][heads_max];
 
-    const uint32_t tid = threadIdx.x, lane = tid % 32, warp = tid / 32, g = lane / 4, t = lane % 4;
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4;
     const uint32_t group = p.n_head / p.n_kv, passes = (group + heads_max - 1) / heads_max;
     const uint32_t kv_head = blockIdx.x / passes, pass = blockIdx.x % passes;
     const uint32_t head = kv_head * group + pass * heads_max;
@@ -461,109 +597,12 @@ __launch_bounds__(decode_geom<T, HD, F8, NT>::warps * 32, decode_geom<T, HD, F8,
         other = used;
     }
 
-    /* The warps' results, brought to one maximum, through shared memory. */
-#pragma unroll
-    for (int n = 0; n < NT; n++) {
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            l[n][i] += __shfl_xor_sync(CU_FULL, l[n][i], 4);
-            l[n][i] += __shfl_xor_sync(CU_FULL, l[n][i], 8);
-            l[n][i] += __shfl_xor_sync(CU_FULL, l[n][i], 16);
-            if (g == 0) {
-                warp_m[warp][8 * n + 2 * t + i] = m[n][i];
-                warp_l[warp][8 * n + 2 * t + i] = l[n][i];
-            }
-        }
-    }
-    __syncthreads();
-
     float *out = cu_smem<float>();
 
-#pragma unroll
-    for (int n = 0; n < NT; n++) {
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            const uint32_t h = 8 * n + 2 * t + i;
-            float          mx = warp_m[0][h], f;
+    decode_gather<T, HD, F8, NT>(out, warp_m, warp_l, m, l, o);
+    decode_store<T, HD, F8, NT>(p, work, head, heads, out, warp_m, warp_l);
 
-#pragma unroll
-            for (int w = 1; w < geom::warps; w++) {
-                mx = fmaxf(mx, warp_m[w][h]);
-            }
-            f = cu_exp2(m[n][i] - cu_attn_base(mx));
-
-#pragma unroll
-            for (int j = 0; j < HD / 16; j++) {
-#pragma unroll
-                for (int k = 0; k < 2; k++) {
-                    out[(warp * heads_max + h) * geom::o_ld + decode_element<F8>(j, g, k)] =
-                        o[n][j][2 * k + i] * f;
-                }
-            }
-        }
-    }
-    __syncthreads();
-
-    for (uint32_t k = tid; k < heads * (HD / 2); k += geom::warps * 32) {
-        const uint32_t h = k / (HD / 2), d = k % (HD / 2) * 2;
-        float          mx = warp_m[0][h], sum = 0, base, sink;
-        float2         v = make_float2(0, 0);
-
-#pragma unroll
-        for (int w = 1; w < geom::warps; w++) {
-            mx = fmaxf(mx, warp_m[w][h]);
-        }
-
-        sink = work.n_split > 1 ? -INFINITY : cu_attn_sink(p, head + h);
-        base = cu_attn_base(mx);
-#pragma unroll
-        for (int w = 0; w < geom::warps; w++) {
-            float2 x = *(const float2 *) &out[(w * heads_max + h) * geom::o_ld + d];
-
-            v.x += x.x;
-            v.y += x.y;
-            sum += warp_l[w][h] * cu_exp2(warp_m[w][h] - base);
-        }
-
-        if (work.n_split > 1) {
-            float *part = cu_attn_part(p, blockIdx.y, head + h);
-
-            *(float2 *) (part + d) = v;
-            if (d == 0) {
-                part[HD] = mx;
-                part[HD + 1] = sum;
-            }
-            continue;
-        }
-
-        /* A sink above all scores may leave nothing of them; not inf / inf. */
-        base = cu_attn_base(fmaxf(mx, sink));
-        mx = cu_exp2(cu_attn_base(mx) - base);
-        sum = sum * mx + cu_exp2(sink - base);
-        sum = sum > 0 ? mx / sum : 0;
-        *(uint32_t *) ((T *) p.a + ((size_t) work.row * p.n_head + head + h) * HD + d) =
-            cu_pack<T>(v.x * sum, v.y * sum);
-    }
-
-    if (work.n_split <= 1 || p.tickets == NULL) {
-        return;
-    }
-
-    /* Who takes the sequence's last ticket joins its parts. */
-    __threadfence();
-    __syncthreads();
-    if (tid == 0) {
-        uint32_t *at = p.tickets + (size_t) (blockIdx.y - work.split) * p.n_head + blockIdx.x;
-
-        ticket = atomicAdd(at, 1u);
-        if (ticket == work.n_split - 1) {
-            *at = 0;
-        }
-        __threadfence();
-    }
-    __syncthreads();
-
-    if (ticket != work.n_split - 1) {
+    if (work.n_split <= 1 || p.tickets == NULL || !decode_last(p, work)) {
         return;
     }
 

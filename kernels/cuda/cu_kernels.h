@@ -257,7 +257,7 @@ typedef struct {
 int cu_cap(const cu_cap_t *p, const cu_step_t *step, cu_stream_t s);
 
 
-/* --- attn_decode.cu, attn_prefill.cu --- */
+/* --- attn_decode.cu, attn_prefill.cu, attn_simple.cu; how to plan: attn.cuh --- */
 
 /*
  * KV of one layer: for page p and KV head h, K is [K_PAGE_TOKENS][head_dim] at
@@ -298,7 +298,11 @@ typedef struct {
 int cu_attn_decode(cu_type_t t, const cu_attn_t *p, const cu_step_t *step, cu_stream_t s);
 int cu_attn_merge(cu_type_t t, const cu_attn_t *p, const cu_step_t *step, cu_stream_t s);
 int cu_attn_prefill(cu_type_t t, const cu_attn_t *p, const cu_step_t *step, cu_stream_t s);
-/* Slow, plain and for any shape: what the others are held against on a GPU. */
+/*
+ * Slow, plain and for any shape: what the others are held against on a GPU.
+ * Does both lists in one launch, whatever max_work > 0 is; split sequences
+ * leave parts for cu_attn_merge(), tickets or not.
+ */
 int cu_attn_simple(cu_type_t t, const cu_attn_t *p, const cu_step_t *step, cu_stream_t s);
 /* 1: decode/prefill have a fast kernel for this shape, else use _simple. */
 int cu_attn_decode_fits(cu_type_t t, const cu_attn_t *p);

@@ -382,7 +382,9 @@ __launch_bounds__(CU_ROPE_THREADS) cu_rope_narrow(const cu_rope_t p, const cu_st
             inv = rsqrtf(sum / (float) p.head_dim + p.eps);
         }
 
-        /* The lane that reads two elements writes them: q may be in place. */
+        /* The lane that reads two elements writes them: q may be in place.
+           But for the sum all lanes have read, and shuffles order nothing. */
+        __syncwarp();
         for (i = lane; i < p.head_dim / 2; i += 32) {
             ia = 2 * i;
             ib = 2 * i + 1;

@@ -6,9 +6,9 @@
  * Called by the thread that loads models, beside the steps of others: what it
  * does on the device is on the exec's own stream, which is waited for.
  *
- * After cu_exec_check() a dry run of a few sizes of steps asks each kernel's
- * launcher whether it does these shapes, so that a program that cannot run is
- * refused here (-ENOTSUP) and not by its first step.
+ * A dry run of a few sizes of steps then asks each kernel's launcher whether it
+ * does these shapes, so that a program that cannot run is refused here
+ * (-ENOTSUP) and not by its first step.
  */
 
 #include <errno.h>
@@ -408,7 +408,11 @@ cu_exec_attn(k_exec_t *e)
 }
 
 
-/* Steps of a few sizes, one for each way that products go. */
+/*
+ * Steps of no rows, in buckets of a few sizes: one for each kernel that there
+ * is for a size.  It also brings all kernels onto the device, which loads them
+ * at their first launch: a capture should not have to.
+ */
 static int
 cu_exec_try(k_exec_t *e, char *err)
 {
@@ -416,7 +420,7 @@ cu_exec_try(k_exec_t *e, char *err)
     uint32_t    i, rows;
     cu_bucket_t b;
 
-    static const uint32_t sizes[] = {1, 8, 64, CU_ROWS_MAX};
+    static const uint32_t sizes[] = {1, 2, 4, 8, 16, 24, 64, CU_ROWS_MAX};
 
     for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         rows = sizes[i] < e->max_rows ? sizes[i] : e->max_rows;
@@ -425,13 +429,9 @@ cu_exec_try(k_exec_t *e, char *err)
         b.rows = rows;
         b.logits = rows < e->max_logits ? rows : e->max_logits;
         b.decode = e->max_decode;
-        b.prefill = e->max_prefill;
+        b.prefill = rows == e->max_rows ? e->max_prefill : 0;
 
-        rc = cu_graph_try(e, &b);
-        if (rc == 0) {
-            continue;
-        }
-
+        rc = cu_run(e, &b, e->copies, CU_DRY);
         if (rc == -EINVAL || rc == -ENOTSUP) {
             snprintf(err, K_ERR_MAX,
                      "program: operation %u: the CUDA backend has no kernel for its shapes "
@@ -439,10 +439,15 @@ cu_exec_try(k_exec_t *e, char *err)
                      e->running, rows);
             return -ENOTSUP;
         }
-        return rc;
+        if (rc != 0) {
+            return rc;
+        }
+        if (rows == e->max_rows) {
+            break;
+        }
     }
 
-    return 0;
+    return cu_check(cudaStreamSynchronize(e->copies), "a dry run of a program");
 }
 
 

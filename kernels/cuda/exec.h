@@ -110,6 +110,7 @@ struct k_exec_s {
     int         graphs;    /* fixed steps run as graphs */
     cu_graph_t *graph;     /* [CU_GRAPHS], malloc */
     uint32_t    n_graphs;
+    uint32_t    n_refused;
 };
 
 
@@ -145,7 +146,7 @@ int cu_meta(const k_exec_t *e, const k_batch_t *b, uint32_t n_drawn, uint8_t *ou
 typedef enum {
     CU_RUN = 0,
     CU_TUNE, /* cu_blas_tune() for each product, and nothing else */
-    CU_DRY   /* all but cuBLASLt's products: what do launchers say? */
+    CU_DRY   /* all but cuBLASLt's products */
 } cu_mode_t;
 
 /* Launches all nodes of a step of this shape; 0, -EINVAL or -EIO. */
@@ -156,9 +157,7 @@ void cu_run_attn_args(const k_exec_t *e, const k_op_t *op, cu_attn_t *p);
 /* --- graph.c --- */
 
 /* Launches a step of this shape, as a graph where that is possible. */
-int cu_graph_run(k_exec_t *e, const cu_bucket_t *shape);
-/* What launching it would answer; nothing runs.  On e->copies. */
-int  cu_graph_try(k_exec_t *e, const cu_bucket_t *shape);
+int  cu_graph_run(k_exec_t *e, const cu_bucket_t *shape);
 void cu_graph_free(k_exec_t *e);
 
 #endif /* LLM_KERNELS_CUDA_EXEC_H */

@@ -5,8 +5,9 @@
  * metadata, so a graph is never changed.  The step loop's thread only; graphs
  * belong to the exec.
  *
- * Where capturing fails, steps are launched kernel by kernel from then on:
- * slower, and the same otherwise.
+ * Where capturing fails, the step is launched kernel by kernel: slower, and
+ * the same otherwise.  The next one tries again (a library may have had to
+ * load something first), but not for ever.
  */
 
 #include <errno.h>
@@ -15,11 +16,12 @@
 
 #include "kernels/cuda/exec.h"
 
+#define CU_REFUSALS 3
+
 
 static cu_graph_t *cu_graph_find(k_exec_t *e, const cu_bucket_t *shape);
 static cu_graph_t *cu_graph_new(k_exec_t *e, const cu_bucket_t *shape);
-static int         cu_graph_capture(k_exec_t *e, const cu_bucket_t *shape, cudaStream_t stream,
-                                    cu_mode_t mode, cudaGraph_t *graph);
+static int         cu_graph_capture(k_exec_t *e, const cu_bucket_t *shape, cudaGraph_t *graph);
 
 
 int
@@ -40,21 +42,6 @@ cu_graph_run(k_exec_t *e, const cu_bucket_t *shape)
     }
 
     return cu_check(cudaGraphLaunch(g->graph, e->be->stream), "cudaGraphLaunch");
-}
-
-
-int
-cu_graph_try(k_exec_t *e, const cu_bucket_t *shape)
-{
-    int         rc;
-    cudaGraph_t graph;
-
-    rc = cu_graph_capture(e, shape, e->copies, CU_DRY, &graph);
-    if (graph != NULL) {
-        (void) cudaGraphDestroy(graph);
-    }
-
-    return rc;
 }
 
 
@@ -85,7 +72,7 @@ cu_graph_find(k_exec_t *e, const cu_bucket_t *shape)
 }
 
 
-/* NULL: from now on there are no new ones. */
+/* NULL: there is none this time; after CU_REFUSALS of them, ever. */
 static cu_graph_t *
 cu_graph_new(k_exec_t *e, const cu_bucket_t *shape)
 {
@@ -96,7 +83,7 @@ cu_graph_new(k_exec_t *e, const cu_bucket_t *shape)
     g = &e->graph[e->n_graphs];
     g->shape = *shape;
 
-    rc = cu_graph_capture(e, shape, e->be->stream, CU_RUN, &graph);
+    rc = cu_graph_capture(e, shape, &graph);
     if (rc == 0) {
         rc = cu_check(cudaGraphInstantiate(&g->graph, graph, 0), "cudaGraphInstantiate");
     }
@@ -105,8 +92,8 @@ cu_graph_new(k_exec_t *e, const cu_bucket_t *shape)
     }
 
     if (rc != 0) {
-        fprintf(stderr, "cuda: no graph of %u rows: steps go on without\n", shape->rows);
-        e->graphs = 0;
+        fprintf(stderr, "cuda: no graph of %u rows: the step goes on without\n", shape->rows);
+        e->graphs = ++e->n_refused < CU_REFUSALS;
         return NULL;
     }
 
@@ -117,8 +104,7 @@ cu_graph_new(k_exec_t *e, const cu_bucket_t *shape)
 
 /* *graph: to be destroyed, or NULL. */
 static int
-cu_graph_capture(k_exec_t *e, const cu_bucket_t *shape, cudaStream_t stream, cu_mode_t mode,
-                 cudaGraph_t *graph)
+cu_graph_capture(k_exec_t *e, const cu_bucket_t *shape, cudaGraph_t *graph)
 {
     int         rc, end;
     cudaError_t err;
@@ -126,13 +112,13 @@ cu_graph_capture(k_exec_t *e, const cu_bucket_t *shape, cudaStream_t stream, cu_
     *graph = NULL;
 
     /* Loader threads' calls do not matter to this capture. */
-    err = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+    err = cudaStreamBeginCapture(e->be->stream, cudaStreamCaptureModeThreadLocal);
     if (err != cudaSuccess) {
         return cu_check(err, "cudaStreamBeginCapture");
     }
 
-    rc = cu_run(e, shape, stream, mode);
-    end = cu_check(cudaStreamEndCapture(stream, graph), "cudaStreamEndCapture");
+    rc = cu_run(e, shape, e->be->stream, CU_RUN);
+    end = cu_check(cudaStreamEndCapture(e->be->stream, graph), "cudaStreamEndCapture");
 
     return rc != 0 ? rc : end;
 }

@@ -245,14 +245,23 @@ cu_mma_stage_w(const cu_mma_t &p, uint8_t *to, const uint8_t *from, uint32_t row
         }
     }
 
-    for (uint32_t i = threadIdx.x; i < rows * F::UNITS; i += CU_MMA_THREADS) {
-        uint32_t r = i / F::UNITS, u = i % F::UNITS, at;
-        bool     some;
+    /* 16 threads take units side by side, of every 16th row. */
+    for (uint32_t u = threadIdx.x % 16; u < F::UNITS; u += 16) {
+        uint32_t       r = threadIdx.x / 16, at;
+        uint8_t       *dst = to + r * F::LD + u * 16;
+        const uint8_t *src;
+        bool           some;
 
         at = F::unit(p, u, p0, &some);
-        some = some && r < have;
-        cu_async16(to + r * F::LD + u * 16, from + (some ? (size_t) r * p.w.stride + at : 0),
-                   some ? 16 : 0);
+        have = some ? have : 0;
+        src = from + (size_t) r * p.w.stride + at;
+
+#pragma unroll 2
+        for (; r < rows; r += 16) {
+            cu_async16(dst, r < have ? src : from, r < have ? 16 : 0);
+            dst += 16 * F::LD;
+            src += 16 * (size_t) p.w.stride;
+        }
     }
 }
 

@@ -84,8 +84,11 @@ cu_moe_choose(const cu_moe_t *p, uint32_t row, uint32_t *also)
             }
         }
 
-        if (lane == n % 32) {
-            id[n / 32 ? 1 : 0] = best;
+#pragma unroll
+        for (uint32_t i = 0; i < CU_MOE_USED / 32; i++) {
+            if (n == lane + 32 * i) {
+                id[i] = best;
+            }
         }
         if (n == 0) {
             max = r[best];

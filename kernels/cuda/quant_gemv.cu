@@ -4,29 +4,33 @@
  *     y = sum over pieces of (s_w d_x) (sum of q_w q_x) + m_w (d_x sum of q_x)
  *
  * as the CPU backend computes it: integers exactly, scales in F32; the sums of
- * pieces, F32, in an order that depends on the shape only.
+ * pieces, F32, in an order that depends on the shape and the device only.
  *
- * WHO DOES WHAT.  A warp has CU_ROWS rows of W and each S-th run of 32 units of
- * them; a unit is 16 bytes of a row's q, a piece of 32 weights (Q8_0: half of
- * one).  Lane l takes unit l of a run: consecutive lanes read consecutive 16
- * bytes, and their small scales from consecutive places too.  The S warps of a
- * group of rows are in one block, whose shared memory (W warps' sums, 1 KiB)
- * brings them together; S is so large that the grid fills the device twice.
+ * WHO DOES WHAT.  A task is R = 4 rows of W.  `split` warps of a block share
+ * it; each takes every split-th run of 32 units, a unit being 16 bytes of a
+ * row's q: a piece of 32 weights, for Q8_0 half of one.  Lane l takes unit l of
+ * a run, of all four rows: consecutive lanes read consecutive 16 bytes, and
+ * their scales from consecutive places too.  Blocks are as many as are at work
+ * at once, and go round the tasks; cu_quant_plan() chooses split so that none
+ * is without one at the end.  Sums go over the warp by shuffles, over `split`
+ * warps by shared memory, which has nothing else in it (512 bytes).
  *
- * WHY THAT IS FAST.  The weights' bytes are all that comes from memory, once:
- * four 16-byte loads (one a row) and their scales are under way in each thread
- * while the four before are used, 8 - 16 KiB a warp's worth of block at any
- * time, and the first of them before cu_grid_wait(), when the kernel before
- * this one still runs.  Activations are small and come through L1, where all
- * rows' warps find them, each loaded once for four rows of W.  A lane reads the
- * two halves of its 32 in the order that bit 2 of its number says, for 8 lanes
- * at a time to hit all banks.  Integer sums start from the bits of 1.5 * 2^23,
- * so that F32 subtracts it and no conversion is needed.
+ * WHY THAT IS FAST.  The weights' bytes are all that comes from memory, once.
+ * A row's registers are asked for the next unit as soon as it is unpacked, of
+ * the next task too, so four 16-byte loads and their scales are under way in a
+ * thread at any time: with 16 warps a multiprocessor 37 KiB, where an H200
+ * needs 20 to 30; the first of them before cu_grid_wait(), when the kernel
+ * before this one still runs.  Activations are small and come through L1, each
+ * for four rows of W; weights do not stay there.  A lane reads the two halves
+ * of its 32 in the order that bit 2 of its number says, so that 8 lanes' 16
+ * bytes lie in different banks.  Integer sums start from the bits of 1.5 *
+ * 2^23, so that F32 subtracts it and no conversion is needed.
  *
- * For batch 1 and Q4_K a unit costs about 12 operations to unpack, 8 dp4a, 12
- * for scales and 5 of loads and addresses: 37 for 32 weights.  An H200 at its
- * memory's full speed brings 1.2 units a clock and multiprocessor, 43 of 128
- * operations; at 8 rows dp4a (64 a clock) is the limit: 86 % of that speed.
+ * FIGURES, from sm_90's machine code: operations of a unit (32 weights) for 1,
+ * 4 and 8 rows of X: Q4_K 54, 108, 184; Q4_0 43; Q6_K 74; MXFP4 91; Q8_0 24 (16
+ * weights).  A multiprocessor does 128 a clock, of dp4a 64; an H200 at its
+ * memory's full speed brings about 1.0 units of Q4_K a clock: 42 % of what it
+ * can do for 1 row, 85 % for 4; 8 rows reach at most 70 % of that speed.
  */
 
 #include "kernels/cuda/mul.cuh"

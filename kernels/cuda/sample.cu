@@ -17,12 +17,13 @@
  *                   for sure and list what is near it.  The last block finds
  *                   the cut in the list and draws.  As a rule the list holds
  *                   all that may be drawn, and no slab is read a third time.
- *                   A list that overflows (tens of thousands of equal tokens
- *                   about the cut) costs this block some passes over the row.
+ *                   A list that overflows (more than CU_LIST tokens about the
+ *                   cut: very flat logits) costs this block some passes over
+ *                   the row: the cut is searched for, then listed.
  *
  * A row is read once or twice, mostly from L2; exp() once or twice a token.
  * Threads to data, and shared memory, as sample.cuh says.  What is left out
- * beyond 31.9 nats from the largest weighs less than 4e-9 of it in all.
+ * beyond 31.9 nats from the largest weighs about 1e-8 of it at most, in all.
  */
 
 #include "kernels/cuda/sample_row.cuh"
@@ -30,7 +31,7 @@
 #define CU_FAR   255.0f /* bins: farther tokens are none */
 #define CU_SLACK 0.01f  /* bins: more than the error of a distance */
 #define CU_SURE  1e-5   /* relative: more than the error of the sums */
-#define CU_TAIL  1e-8   /* weight of all farther tokens is less */
+#define CU_TAIL  2e-8   /* weight of all farther tokens is less */
 
 
 /* --- top ones --- */
@@ -406,7 +407,7 @@ cu_scan_end(cu_pick_smem_t &s)
 
 /* Grid: (slabs, draws). */
 __global__ static void
-__launch_bounds__(CU_PICK) cu_pick_scan(cu_sample_t p)
+__launch_bounds__(CU_PICK, 3) cu_pick_scan(cu_sample_t p)
 {
     CU_SHARED cu_pick_smem_t s;
 
@@ -414,7 +415,7 @@ __launch_bounds__(CU_PICK) cu_pick_scan(cu_sample_t p)
     const cu_draw_t  &d = s.d;
     const cu_place_t &w = s.w;
 
-    int        have;
+    int        have, good;
     uint32_t   slab = blockIdx.x, base = slab * CU_SLAB, t = threadIdx.x;
     uint64_t   best;
     float      v[CU_EACH], max_raw, max;
@@ -440,9 +441,10 @@ __launch_bounds__(CU_PICK) cu_pick_scan(cu_sample_t p)
         best = key > best ? key : best;
     }
     best = cu_block_max64(best, s);
+    good = best >> 32 != CU_NONE;
     max_raw = cu_unkey((uint32_t) (best >> 32));
     if (t == 0) {
-        mine->bad = best >> 32 == CU_NONE;
+        mine->bad = !good;
         mine->max_raw = max_raw;
         mine->max = max_raw;
         mine->arg = ~(uint32_t) best;
@@ -450,7 +452,7 @@ __launch_bounds__(CU_PICK) cu_pick_scan(cu_sample_t p)
         mine->sum = 0;
     }
 
-    if (best >> 32 != CU_NONE && max_raw != -CU_INF && d.logprob) {
+    if (good && max_raw != -CU_INF && d.logprob) {
         sum = 0;
 #pragma unroll
         for (int i = 0; i < CU_EACH; i++) {
@@ -465,7 +467,7 @@ __launch_bounds__(CU_PICK) cu_pick_scan(cu_sample_t p)
         cu_slab_top(v, base, d.n_top, w.top + slab * K_TOP_MAX, s);
     }
 
-    if (best >> 32 != CU_NONE && !a.judged) {
+    if (good && !a.judged) {
         max = max_raw;
         if (d.n_counts != 0 || d.n_bias != 0 || d.mask != CU_NONE) {
             cu_slab_adjust(v, base, s);

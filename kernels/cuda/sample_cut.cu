@@ -359,7 +359,7 @@ cu_draw_list(cu_pick_smem_t &s)
 
 /* Grid: (slabs, draws). */
 __global__ static void
-__launch_bounds__(CU_PICK) cu_pick_cut(cu_sample_t p)
+__launch_bounds__(CU_PICK, 2) cu_pick_cut(cu_sample_t p)
 {
     CU_SHARED cu_pick_smem_t s;
 

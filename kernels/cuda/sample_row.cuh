@@ -305,8 +305,10 @@ cu_cut(uint32_t m, cu_cut_t limit, int by_mass, double above, double target, flo
         n += key == cut.key && cu_before(limit, key, i);
     }
     before = cu_block_scan((double) n, &total, s);
-    e = cu_equals(above, by_mass ? (double) cu_weight(cu_unkey(cut.key), max, t) : 1.0, target,
-                  total);
+    e = fmax(fmin(target - above, total), 1);
+    if (by_mass) {
+        e = cu_equals(above, (double) cu_weight(cu_unkey(cut.key), max, t), target, total);
+    }
 
     for (i = first; i < first + 16 && i < m; i++) {
         key = cu_key(s.x[CU_AT(i)]);

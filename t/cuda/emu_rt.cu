@@ -526,6 +526,7 @@ cudaEventRecord(cudaEvent_t e, cudaStream_t stream)
 {
     emu_api_t    api;
     CUstream_st *s = emu_stream(stream);
+    cudaError_t  rc;
 
     if (e == NULL || s == NULL) {
         return emu_result(cudaErrorInvalidResourceHandle);
@@ -541,12 +542,17 @@ cudaEventRecord(cudaEvent_t e, cudaStream_t stream)
     auto r = std::make_shared<emu_record_t>();
 
     r->stream = s;
-    e->record = r;
-    e->capture = NULL;
-    return emu_result(emu_enqueue(stream, EMU_EVENT, NULL, [r]() {
+    rc = emu_enqueue(stream, EMU_EVENT, NULL, [r]() {
         r->done = 1;
         r->time = rt_now();
-    }));
+    });
+
+    /* What is not recorded, as the device has failed, nobody waits for. */
+    if (rc == cudaSuccess) {
+        e->record = r;
+        e->capture = NULL;
+    }
+    return emu_result(rc);
 }
 
 

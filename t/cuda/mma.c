@@ -21,8 +21,9 @@ typedef struct {
     cu_type_t y;
 } experts_t;
 
-static const k_type_t blocks[] = {K_Q8_0, K_Q4_0, K_Q4_1, K_Q5_0,  K_Q5_1,
-                                  K_Q4_K, K_Q5_K, K_Q6_K, K_MXFP4, K_IQ4_NL};
+static const k_type_t blocks[] = {K_Q8_0,  K_Q4_0,   K_Q4_1,   K_Q5_0,
+                                  K_Q5_1,  K_Q4_K,   K_Q5_K,   K_Q6_K,
+                                  K_MXFP4, K_IQ4_NL, K_IQ4_XS, K_Q3_K};
 
 #define N_BLOCKS (sizeof(blocks) / sizeof(blocks[0]))
 
@@ -138,6 +139,7 @@ test_shapes(void)
         {CU_BF16, CU_BF16, 5000, 16, 2, 2, 0, CU_BF16, 0, 1, 0, 0, 0},
         {CU_F16, CU_F16, 14900, 8, 12, 12, 0, CU_F32, 0, 0, 0, 0, 0},
         {CU_BF16, CU_F8, 15000, 16, 17, 17, 0, CU_BF16, 0, 1, 1, 0, 0},
+        {CU_BF16, CU_F8, 29500, 16, 17, 17, 0, CU_F32, 0, 0, 1, 0, 0},
         /* More steps than stages. */
         {CU_BF16, CU_BF16, 20, 4096, 7, 7, 0, CU_F32, 1, 0, 0, 0, 0},
         {CU_F16, CU_F8, 40, 3000, 33, 33, 0, CU_F32, 0, 0, 1, 0, 0},
@@ -199,7 +201,7 @@ test_blocks(void)
 
         /* Many steps; many outputs. */
         c.n = 9;
-        c.cols = 2304 + (i == 8) * 32;
+        c.cols = 2304 + (blocks[i] == K_MXFP4) * 32;
         c.rows = c.live = 13;
         c.y = CU_F32;
         test_block(blocks[i], &c);

@@ -14,6 +14,7 @@ static void test_flat(void);
 static void test_equal(void);
 static void test_counts(void);
 static void test_beside(void);
+static void test_graph(void);
 static void test_rounds(void);
 static void test_guards(void);
 
@@ -29,6 +30,7 @@ main(void)
     test_model_like();
     test_counts();
     test_beside();
+    test_graph();
     test_rounds();
     test_guards();
 
@@ -144,6 +146,7 @@ test_flat(void)
         r[4].top_k = 15000;
         r[4].top_p = 0.6f;
         r[5].min_p = 0.05f;
+        r[5].temperature = i == 1 ? 1e30f : r[5].temperature;
         r[6].min_p = 0.3f;
         r[6].top_p = 0.7f;
         r[7].top_k = 5000;
@@ -323,6 +326,64 @@ test_beside(void)
     is_int(bad, 0, "each is the same bits alone, in any bucket");
     bench_close(&b);
     free(all);
+}
+
+
+/* Captured once, launched for other requests: one graph for both parities. */
+static void
+test_graph(void)
+{
+    int             bad;
+    float          *l;
+    bench_t         b;
+    uint32_t        i, j;
+    k_sample_t      r[4];
+    k_sampled_t     out[4], cpu;
+    cudaGraph_t     graph;
+    cudaEvent_t     uploaded;
+    cudaStream_t    s, copies;
+    cudaGraphExec_t exec;
+
+    const uint32_t n = 6000;
+
+    l = model_like(n);
+    bench_open(&b, n, 1, l, 0, 4);
+    s = b.be.stream;
+    CU_OK(cudaStreamCreateWithFlags(&copies, cudaStreamNonBlocking));
+    CU_OK(cudaEventCreateWithFlags(&uploaded, cudaEventDisableTiming));
+    CU_OK(cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal));
+    is_int(cu_draw_run(b.draw, b.dev, b.ld, 4, s), 0, "captured");
+    CU_OK(cudaStreamEndCapture(s, &graph));
+    CU_OK(cudaGraphInstantiate(&exec, graph, 0));
+
+    bad = 0;
+    for (i = 0; i < 5; i++) {
+        for (j = 0; j < 4; j++) {
+            r[j] = request();
+            r[j].seed = 10 * i + j;
+            r[j].top_p = (i + j) % 2 ? 0.8f : 1;
+            r[j].temperature = (i + j) % 3 ? 1.3f : 0;
+        }
+        bad +=
+            cu_draw_put(b.draw, i % 2, 4 - i % 3, r, 1, copies, uploaded) != 0;
+        CU_OK(cudaStreamWaitEvent(s, uploaded, 0));
+        CU_OK(cudaGraphLaunch(exec, s));
+        bad += cu_draw_fetch(b.draw, i % 2, 4 - i % 3, s) != 0;
+        CU_OK(cudaStreamSynchronize(s));
+        cu_draw_take(b.draw, i % 2, 4 - i % 3, out);
+        for (j = 0; j < 4 - i % 3; j++) {
+            k_backend_cpu.sample(b.exec, 1, &r[j], &cpu);
+            bad += !same_sampled(&out[j], &cpu);
+        }
+    }
+    is_int(bad, 0, "a graph of it draws what has been put last");
+
+    CU_OK(cudaGraphExecDestroy(exec));
+    CU_OK(cudaGraphDestroy(graph));
+    CU_OK(cudaEventDestroy(uploaded));
+    CU_OK(cudaStreamDestroy(copies));
+    bench_close(&b);
+    free(l);
 }
 
 
