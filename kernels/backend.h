@@ -43,10 +43,11 @@
  * positions only: never on the other rows, on n of a chunk, on page numbers,
  * on the number of threads, on prefill against decode.
  *
- * THREADS.  All calls of one instance come from one thread at a time, except
- * weights_load() and the frees of weights, which a loader thread may call
- * while steps run.  step_submit() may return before the step is done;
- * step_wait() waits for it.  The batch's arrays stay untouched in between.
+ * THREADS.  Steps, draws and kv_copy() come from one thread, the step loop's.
+ * What makes and frees weights, KV pools and programs may be called by another
+ * thread, one at a time, while steps of other programs run.  step_submit() may
+ * return before the step is done; step_wait() or sample() waits for it.  The
+ * batch's arrays stay untouched in between.
  *
  * MEMORY.  One arena, sized at open(), holds weights and KV pages; nothing is
  * allocated between step_submit() and sample()'s return.  What does not fit

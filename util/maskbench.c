@@ -32,6 +32,7 @@
 #include "engine/grammar/js_schema.h"
 #include "engine/serve/vocab.h"
 #include "util/maskbench_report.h"
+#include "util/tool_model.h"
 
 #define MB_LINE    (64u << 20)
 #define MB_GROUPS  256

@@ -150,6 +150,7 @@ loader_run(version_t *v)
                    v->model->arch, v->model->file_type,
                    (double) v->model->n_params / 1e6, v->model->context,
                    v->model->n_pages, K_PAGE_TOKENS);
+        log_notice("backend %s: %s", s->ops->name, s->ops->describe(s->be));
     }
 
     gguf_close(g);

@@ -248,8 +248,8 @@ typedef enum { CU_NO_PDL = 0, CU_PDL = 1 } cu_pdl_t;
 int cu_device_pdl(void);
 
 /*
- * Launches kernel(args...) with `smem` bytes of dynamic shared memory; above
- * 48 KiB the kernel is allowed them first.
+ * Launches kernel(args...) with `smem` bytes of dynamic shared memory; where
+ * that and static memory may be above 48 KiB the kernel is allowed it first.
  */
 template <typename... P, typename... A>
 static inline int
@@ -259,7 +259,8 @@ cu_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, cu_stream_t 
     cudaLaunchConfig_t  conf = {};
     cudaLaunchAttribute attr = {};
 
-    if (smem > 48 * 1024) {
+    /* Static memory comes on top of it: allowed from where both might. */
+    if (smem > 8 * 1024) {
         rc = cudaFuncSetAttribute((const void *) kernel,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, (int) smem);
         if (rc != cudaSuccess) {

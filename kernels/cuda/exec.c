@@ -160,11 +160,11 @@ cu_exec_make(k_exec_t *e, char *err)
     if (rc != 0) {
         return rc;
     }
-    rc = cu_exec_try(e, err);
+    rc = cu_exec_tune(e, err);
     if (rc != 0) {
         return rc;
     }
-    rc = cu_exec_tune(e, err);
+    rc = cu_exec_try(e, err);
     if (rc != 0) {
         return rc;
     }
@@ -451,7 +451,10 @@ cu_exec_try(k_exec_t *e, char *err)
 }
 
 
-/* Decode steps of all sizes, then prefill steps of some, while time lasts. */
+/*
+ * Decode steps of all sizes, then prefill steps of some, while time lasts.
+ * Products that the library does not do become our kernels'.
+ */
 static int
 cu_exec_tune(k_exec_t *e, char *err)
 {
@@ -481,7 +484,7 @@ cu_exec_tune(k_exec_t *e, char *err)
 
     cu_blas_end(e->be->blas);
 
-    if (rc == -EINVAL || rc == -ENOTSUP) {
+    if (rc == -EINVAL) {
         snprintf(err, K_ERR_MAX, "program: operation %u: cuBLASLt does not do its product",
                  e->running);
         return -ENOTSUP;

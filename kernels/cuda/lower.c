@@ -178,6 +178,31 @@ cu_lower_wants(const cu_node_t *mul, uint32_t rows)
 }
 
 
+void
+cu_lower_without(cu_lowered_t *l, const cu_node_t *mul)
+{
+    uint32_t   i;
+    cu_node_t *n;
+
+    static const cu_class_t without[CU_CLASSES] = {
+        [CU_C_T] = CU_C_SMALL,
+        [CU_C_PLAIN] = CU_C_PLAIN,
+        [CU_C_F8] = CU_C_F8_T,
+        [CU_C_F8_T] = CU_C_F8_T,
+        [CU_C_BLOCKS] = CU_C_SMALL_BLOCKS,
+        [CU_C_SMALL] = CU_C_SMALL,
+        [CU_C_SMALL_BLOCKS] = CU_C_SMALL_BLOCKS,
+        [CU_C_EXPERTS] = CU_C_EXPERTS,
+        [CU_C_EXPERTS_BLOCKS] = CU_C_EXPERTS_BLOCKS,
+    };
+
+    n = &l->nodes[mul - l->nodes];
+    for (i = 0; i < n->u.mul.n_parts; i++) {
+        n->u.mul.parts[i].class = without[n->u.mul.parts[i].class];
+    }
+}
+
+
 static void
 cu_lower_op(cu_lowering_t *c, uint32_t i)
 {

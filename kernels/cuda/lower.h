@@ -172,6 +172,9 @@ int  cu_lower(cu_lowered_t *l, const k_backend_t *be, const k_program_t *prog, f
               cudaStream_t stream);
 void cu_lower_free(cu_lowered_t *l);
 
+/* cuBLASLt has no kernel for this product: it goes by ours from now on. */
+void cu_lower_without(cu_lowered_t *l, const cu_node_t *mul);
+
 /* How a matrix is multiplied with so many rows, and what that wants. */
 cu_by_t  cu_lower_by(const cu_part_t *part, uint32_t rows);
 uint32_t cu_lower_wants(const cu_node_t *mul, uint32_t rows);

@@ -266,30 +266,35 @@ cu_mma_stage_w(const cu_mma_t &p, uint8_t *to, const uint8_t *from, uint32_t row
 }
 
 
-/* `rows` rows of X, zeros beyond `have` of them and beyond the columns. */
-template <typename T>
+/*
+ * `tiles` times 8 rows of X, zeros beyond the columns.  A warp takes every 8th
+ * row, of which `from` has this thread's 16 bytes in step 0; NULL: zeros.
+ */
+template <typename T, typename F, int NT>
 __device__ static inline void
-cu_mma_stage_x(const cu_mma_t &p, uint8_t *to, const uint32_t *row, uint32_t rows, uint32_t have,
-               uint32_t p0)
+cu_mma_stage_x(const cu_mma_t &p, uint8_t *to, const T *const *from, uint32_t tiles, uint32_t p0)
 {
-    const T *x = (const T *) p.x;
+    uint32_t lane = threadIdx.x % 32, k = p0 * CU_PIECE + lane * 8;
 
-    if (p.odd) {
-        for (uint32_t i = threadIdx.x; i < rows * CU_MMA_K; i += CU_MMA_THREADS) {
-            uint32_t r = i / CU_MMA_K, k = i % CU_MMA_K, at = p0 * CU_PIECE + k;
+    to += threadIdx.x / 32 * CU_MMA_X_LD + lane * 16;
 
-            ((T *) (to + r * CU_MMA_X_LD))[k] =
-                r < have && at < p.cols ? x[(size_t) row[r] * p.cols + at] : cu_to<T>(0.0f);
+#pragma unroll
+    for (int i = 0; i < NT; i++) {
+        if (i < (int) tiles) {
+            uint8_t *dst = to + i * 8 * CU_MMA_X_LD;
+            bool     some = from[i] != NULL && k < p.cols;
+
+            if constexpr (!F::BLOCK) {
+                if (p.odd) {
+                    for (uint32_t j = 0; j < 8; j++) {
+                        ((T *) dst)[j] =
+                            some && k + j < p.cols ? from[i][p0 * CU_PIECE + j] : cu_to<T>(0.0f);
+                    }
+                    continue;
+                }
+            }
+            cu_async16(dst, some ? from[i] + p0 * CU_PIECE : (const T *) p.x, some ? 16 : 0);
         }
-        return;
-    }
-
-    for (uint32_t i = threadIdx.x; i < rows * (CU_MMA_K / 8); i += CU_MMA_THREADS) {
-        uint32_t r = i / (CU_MMA_K / 8), u = i % (CU_MMA_K / 8), at = p0 * CU_PIECE + u * 8;
-        bool     some = r < have && at < p.cols;
-
-        cu_async16(to + r * CU_MMA_X_LD + u * 16, x + (some ? (size_t) row[r] * p.cols + at : 0),
-                   some ? 16 : 0);
     }
 }
 
@@ -460,7 +465,7 @@ __launch_bounds__(CU_MMA_THREADS, NT <= 2 ? 3 : 1) cu_mma_kernel(cu_mma_t p)
     const uint32_t size = NT * 8;
 
     CU_SHARED uint32_t find[2 + CU_MMA_THREADS / 32];
-    CU_SHARED uint32_t y_row[NT * 8], x_row[NT * 8];
+    CU_SHARED uint32_t y_row[NT * 8];
 
     uint8_t       *smem = cu_smem<uint8_t>();
     uint32_t       warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -474,6 +479,7 @@ __launch_bounds__(CU_MMA_THREADS, NT <= 2 ? 3 : 1) cu_mma_kernel(cu_mma_t p)
     uint32_t       expert = 0, count, tiles, begin, i, j;
     float          acc[MT][NT][4], *sums;
     const uint8_t *w = p.w.base + (size_t) out0 * p.w.stride;
+    const T       *x[NT];
 
     if (p.slots == NULL) {
         for (i = 0; i < p.stages - 1 && i < steps; i++) {
@@ -505,10 +511,16 @@ __launch_bounds__(CU_MMA_THREADS, NT <= 2 ? 3 : 1) cu_mma_kernel(cu_mma_t p)
 
     for (i = threadIdx.x; i < count; i += CU_MMA_THREADS) {
         y_row[i] = p.slots == NULL ? begin + i : p.slots[begin + i];
-        x_row[i] = y_row[i] / p.x_div;
     }
     tiles = (count + 7) / 8;
     __syncthreads();
+
+#pragma unroll
+    for (int n = 0; n < NT; n++) {
+        j = n * 8 + warp;
+        x[n] =
+            j < count ? (const T *) p.x + (size_t) (y_row[j] / p.x_div) * p.cols + lane * 8 : NULL;
+    }
 
     /* Without experts the weights of all these stages are in the first group. */
     for (i = 0; i < p.stages - 1; i++) {
@@ -516,8 +528,7 @@ __launch_bounds__(CU_MMA_THREADS, NT <= 2 ? 3 : 1) cu_mma_kernel(cu_mma_t p)
             if (p.slots != NULL) {
                 cu_mma_stage_w<F>(p, smem + i * stage, w, rb, have, i * CU_MMA_P);
             }
-            cu_mma_stage_x<T>(p, smem + i * stage + rb * F::LD, x_row, tiles * 8, count,
-                              i * CU_MMA_P);
+            cu_mma_stage_x<T, F, NT>(p, smem + i * stage + rb * F::LD, x, tiles, i * CU_MMA_P);
         }
         cu_async_commit();
     }
@@ -545,7 +556,7 @@ __launch_bounds__(CU_MMA_THREADS, NT <= 2 ? 3 : 1) cu_mma_kernel(cu_mma_t p)
             uint8_t *to = smem + next * stage;
 
             cu_mma_stage_w<F>(p, to, w, rb, have, j * CU_MMA_P);
-            cu_mma_stage_x<T>(p, to + rb * F::LD, x_row, tiles * 8, count, j * CU_MMA_P);
+            cu_mma_stage_x<T, F, NT>(p, to + rb * F::LD, x, tiles, j * CU_MMA_P);
         }
         cu_async_commit();
 

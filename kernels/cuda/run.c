@@ -217,7 +217,7 @@ cu_run_form(cu_run_t *r, const cu_node_t *n)
 static int
 cu_run_mul(cu_run_t *r, const cu_node_t *n)
 {
-    int              add, blas;
+    int              rc, add, blas;
     cu_by_t          by;
     uint32_t         i, rows;
     const cu_part_t *part;
@@ -236,7 +236,14 @@ cu_run_mul(cu_run_t *r, const cu_node_t *n)
         }
 
         if (by == CU_BY_BLAS8 || blas) {
-            CU_TRY(cu_run_blas(r, n, part, by, add));
+            rc = cu_run_blas(r, n, part, by, add);
+            if (rc == -ENOTSUP && r->mode == CU_TUNE) {
+                cu_lower_without(&r->e->low, n);
+                return 0;
+            }
+            if (rc != 0) {
+                return rc;
+            }
             r->raw = by == CU_BY_BLAS8;
 
         } else if (r->mode != CU_TUNE) {

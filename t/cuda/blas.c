@@ -119,7 +119,7 @@ main(void)
         {CU_BF16, CU_F32, 0, 1, 1000, 8, 0, 0},
     };
 
-    snprintf(dir, sizeof(dir), "/tmp/cu-blas-XXXXXX");
+    snprintf(dir, sizeof(dir), "%s/cu-blas-XXXXXX", P_tmpdir);
     if (mkdtemp(dir) == NULL) {
         printf("Bail out! %s\n", strerror(errno));
         return 2;

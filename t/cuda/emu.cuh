@@ -62,7 +62,7 @@
 /* Where a call stands: the caller's place, as a default argument. */
 #define EMU_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
-#define EMU_FULL 0xffffffffu
+#define EMU_FULL   0xffffffffu
 #define EMU_INLINE __attribute__((unused)) static inline
 
 
@@ -339,8 +339,7 @@ __nanosleep(unsigned)
 
 
 #define EMU_LOAD(NAME)                                                                             \
-    template <typename T>                                                                          \
-    static inline T NAME(const T *p, EMU_HERE)                                                     \
+    template <typename T> static inline T NAME(const T *p, EMU_HERE)                               \
     {                                                                                              \
         static_assert(sizeof(T) <= 16, "a load moves at most 128 bits");                           \
         emu_check_global(p, sizeof(T), file, line);                                                \
@@ -399,7 +398,7 @@ EMU_ATOMIC(atomicMax, int, v > old ? v : old)
 EMU_ATOMIC(atomicMax, unsigned, v > old ? v : old)
 EMU_ATOMIC(atomicMax, emu_u64_t, v > old ? v : old)
 EMU_ATOMIC(atomicMax, emu_i64_t, v > old ? v : old)
-EMU_ATOMIC(atomicAnd, int, old & v)
+EMU_ATOMIC(atomicAnd, int, old &v)
 EMU_ATOMIC(atomicAnd, unsigned, old &v)
 EMU_ATOMIC(atomicAnd, emu_u64_t, old &v)
 EMU_ATOMIC(atomicOr, int, old | v)

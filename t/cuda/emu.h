@@ -1,7 +1,7 @@
 /*
  * Inside the emulated device: what emu.cu (fibers, one launch at a time),
- * emu_sym.cu (names, shared memory by name) and emu_rt.cu (CUDA's runtime:
- * memory, streams) know of each other.  Everything here is called with the
+ * emu_sym.cu (names, shared memory by name) and emu_mem.cu (CUDA's runtime:
+ * memory) know of each other.  Everything here is called with the
  * device's lock held, which emu_rt.cu has.
  */
 
@@ -30,12 +30,13 @@
 #define EMU_SHARED_STATIC (48 * 1024)
 #define EMU_SHARED_MAX    (227 * 1024)
 
-/* emu.cu: runs a launch to its end.  0, or -1: not for such a shape. */
-void emu_run(const void *kernel, const emu_call_t &call, dim3 grid, dim3 block, size_t smem);
+/* emu.cu: runs a launch, whose shape has been checked, to its end. */
+void emu_run(const void *kernel, const emu_call_t &call, dim3 grid, dim3 block,
+             size_t smem);
 /* Chance, from CU_EMU_SEED: 0 to n - 1. */
 uint32_t emu_random(uint32_t n);
 
-/* emu_rt.cu: the allocation that p lies in, or NULL; what is near it. */
+/* emu_mem.cu: the allocation that p lies in, or NULL; what is near it. */
 typedef struct {
     uint8_t *p;
     size_t   size;   /* as asked for */

@@ -20,7 +20,12 @@
 #define EMU_PAGE    4096
 #define EMU_DYNAMIC (256 * 1024) /* room for dynamic shared memory */
 
-typedef enum { EMU_READY = 0, EMU_AT_WARP, EMU_AT_BLOCK, EMU_EXITED } emu_state_t;
+typedef enum {
+    EMU_READY = 0,
+    EMU_AT_WARP,
+    EMU_AT_BLOCK,
+    EMU_EXITED
+} emu_state_t;
 
 typedef struct {
     void       *dst;
@@ -140,6 +145,7 @@ void emu_handlers();
 /* What an address is, in words. */
 void emu_address(const void *p, char *s, size_t n);
 /* Appends to s, of n bytes. */
-__attribute__((format(printf, 3, 4))) void emu_put(char *s, size_t n, const char *fmt, ...);
+__attribute__((format(printf, 3, 4))) void emu_put(char *s, size_t n,
+                                                   const char *fmt, ...);
 
 #endif /* LLM_T_CUDA_EMU_CORE_H */

@@ -207,7 +207,7 @@ __dp4a(unsigned a, unsigned b, unsigned c)
                                                                                                    \
             (void) sx;                                                                             \
             (void) sy;                                                                             \
-            out |= ((unsigned) (EXPR) & 255) << (8 * i);                                           \
+            out |= ((unsigned) (EXPR) &255) << (8 * i);                                            \
         }                                                                                          \
         return out;                                                                                \
     }

@@ -19,7 +19,14 @@
 
 #include "t/cuda/emu.h"
 
-typedef enum { EMU_KERNEL = 0, EMU_COPY, EMU_SET, EMU_HOST, EMU_EVENT, EMU_CHILD } emu_kind_t;
+typedef enum {
+    EMU_KERNEL = 0,
+    EMU_COPY,
+    EMU_SET,
+    EMU_HOST,
+    EMU_EVENT,
+    EMU_CHILD
+} emu_kind_t;
 
 /* A piece of a stream's work. */
 typedef struct {
@@ -58,7 +65,7 @@ struct CUstream_st {
     std::deque<emu_work_t> queue;
     emu_capture_t         *capture;
     uint64_t               captured; /* pieces while captured */
-    uint64_t               joined;   /* of them, that the origin has waited for */
+    uint64_t               joined; /* of them, that the origin has waited for */
 };
 
 struct CUevent_st {

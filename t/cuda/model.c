@@ -27,7 +27,7 @@ static const model_t models[] = {
       .bias = 1, .seed = 17, .n_expert = 9, .n_used = 3}, .close = 0},
     {"heads of 40: attention's slow way", K_F16, 5e-3,
      {80, 2, 3, 1, 40, 72, 50, 40, 0, K_F32, K_ROPE_HALVES, K_FN_SILU, 0, 0,
-      .seed = 15}, .close = 0},
+      .seed = 15}, .all = 1},
     {"no attention", K_BF16, 3e-2,
      {64, 2, 1, 1, 16, 64, 50, 0, 0, K_F32, K_ROPE_NONE, K_FN_SILU, 0, 0,
       .bare = 1, .seed = 16}, .close = 0},

@@ -43,6 +43,7 @@ static void   model_run(const model_t *m);
 static double way_run(rig_t *r, const way_t *w, const int32_t *tokens,
                       const double *want, int close);
 static int    by_size(const void *a, const void *b);
+static void   cpu_logits(const model_t *m, const int32_t *tokens, double *out);
 static void   prefix_copy(rig_t *r, const way_t *w, const int32_t *tokens,
                           const uint32_t *pages);
 
@@ -90,7 +91,44 @@ model_run(const model_t *m)
            worst);
     }
 
+    if (m->all) {
+        cpu_logits(m, tokens, want);
+        worst = way_run(&r, &ways[0], tokens, want, m->close);
+        ok(worst < m->limit, "%s, against the CPU backend: worst error %.1e",
+           m->name, worst);
+    }
+
     free(want);
+    rig_close(&r);
+}
+
+
+/* What the CPU backend makes of the same model and tokens. */
+static void
+cpu_logits(const model_t *m, const int32_t *tokens, double *out)
+{
+    rig_t       r;
+    float      *l;
+    uint32_t    i, j, pages[4] = {0, 1, 2, 3};
+    k_limits_t  limits = {128, 8, 128};
+    rig_batch_t b;
+
+    rig_open(&r, &k_backend_cpu, &m->conf, m->type, &limits, 0);
+    rig_batch(&b);
+    rig_add(&b, tokens, 0, TOKENS, pages, TOKENS);
+    rig_step(&r, &b);
+
+    l = malloc(m->conf.n_vocab * sizeof(float));
+    for (i = 0; i < TOKENS; i++) {
+        if (r.ops->logits(r.exec, i, l) != 0) {
+            ok(0, "the CPU's logits");
+        }
+        for (j = 0; j < m->conf.n_vocab; j++) {
+            out[(size_t) i * m->conf.n_vocab + j] = (double) l[j];
+        }
+    }
+
+    free(l);
     rig_close(&r);
 }
 

@@ -9,9 +9,9 @@ static const model_t models[] = {
     /* clang-format off */
     {"llama, bf16", K_BF16, 3e-2,
      {128, 2, 4, 2, 64, 192, 83, 64, 0, K_F32, K_ROPE_PAIRS, K_FN_SILU, 0, 0,
-      .seed = 1}, .all = 1},
+      .seed = 1}, .close = 0},
     {"f32 weights, one KV head of seven", K_F32, 3e-2,
-     {64, 3, 7, 1, 32, 96, 99, 24, 33, K_F32, K_ROPE_PAIRS, K_FN_SILU, 0, 0,
+     {64, 2, 7, 1, 32, 96, 67, 24, 33, K_F32, K_ROPE_PAIRS, K_FN_SILU, 0, 0,
       .bias = 1, .qk_norm = 1, .post_norm = 1, .seed = 4}, .close = 0},
     {"q4_0, no rope, a window of one", K_Q4_0, 5e-2,
      {64, 2, 6, 1, 16, 96, 64, 0, 1, K_F32, K_ROPE_NONE, K_FN_SILU, 30.0f, 0,

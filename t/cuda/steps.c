@@ -631,8 +631,9 @@ failing(const char *how, int prepare)
     state = prepare ? failing_prepare(&r) : failing_steps(&r);
 
     /* What has failed must still come down. */
+    tap_failed_ = 0;
     rig_close(&r);
-    _exit(state);
+    _exit(tap_failed_ != 0 ? 6 : state);
 }
 
 

@@ -1,7 +1,7 @@
 /*
  * Weights of the CUDA backend: every type in every role, from memory and read
  * in pieces, back from the device against the formats' own definitions; what
- * is refused; matrices side by side; a loader beside work on the steps' stream.
+ * is refused; a loader beside work on the steps' stream; failures.
  */
 
 #include <errno.h>
@@ -9,20 +9,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "t/cuda/cu_test.h"
-#include "t/kernels/formats.h"
-#include "kernels/cuda/cu.h"
-
-#define MIB (1u << 20)
-
-/* What read() is called with, and its checks. */
-typedef struct {
-    const uint8_t *data;
-    size_t         row;
-    uint32_t       next;
-    uint32_t       fail; /* the row that cannot be read */
-    int            wrong;
-} reader_t;
+#include "t/cuda/weight_test.h"
 
 static void test_type(const t_type_t *t, k_role_t role, uint32_t rows,
                       uint32_t cols, uint32_t experts);
@@ -32,37 +19,19 @@ static void test_to_f8(k_type_t type);
 static void test_synthetic(const t_type_t *t);
 static void test_vectors(void);
 static void test_errors(void);
-static void test_join(const t_type_t *t, uint32_t cols);
-static void test_merge(const t_type_t *t, uint32_t cols);
-static void test_merge_f8(void);
-static void test_merge_refused(void);
 static void test_beside(void);
 static void test_failures(void);
-
-static k_backend_t *be;
-static uint64_t     empty; /* bytes in use before anything is loaded */
-static uint32_t     seed = 3;
 
 
 int
 main(void)
 {
-    size_t     i;
-    char       err[K_ERR_MAX];
-    k_config_t c;
-    uint64_t   size;
+    size_t i;
 
     static const k_role_t roles[] = {K_ROLE_MATRIX, K_ROLE_EMBED, K_ROLE_LOGITS,
                                      K_ROLE_EMBED_LOGITS};
 
-    setenv("NGX_LLM_CACHE", "", 1);
-    memset(&c, 0, sizeof(c));
-    c.memory = 256 * MIB;
-    if (k_backend_cuda.open(&c, &be, err) != 0) {
-        printf("Bail out! open: %s\n", err);
-        return 2;
-    }
-    k_backend_cuda.memory(be, &size, &empty);
+    open_backend();
 
     for (i = 0; i < T_TYPES; i++) {
         test_type(&t_types[i], roles[i % 4], 37, 512, 0);
@@ -89,138 +58,12 @@ main(void)
     test_vectors();
     test_errors();
 
-    test_join(&t_types[2], 128);
-    test_join(&t_types[8], 512);
-    test_merge(&t_types[1], 40);
-    test_merge(&t_types[7], 96);
-    test_merge(&t_types[10], 256);
-    test_merge_f8();
-    test_merge_refused();
     test_beside();
     test_failures();
 
     k_backend_cuda.close(be);
 
     return tap_done();
-}
-
-
-static uint64_t
-used(void)
-{
-    uint64_t size, n;
-
-    k_backend_cuda.memory(be, &size, &n);
-    return n - empty;
-}
-
-
-static int
-read_rows(void *ctx, uint32_t row, uint32_t n, void *out)
-{
-    reader_t *r = ctx;
-
-    r->wrong += row != r->next || n == 0;
-    r->next = row + n;
-
-    if (r->fail >= row && r->fail < row + n) {
-        return -EIO;
-    }
-
-    memcpy(out, r->data + row * r->row, n * r->row);
-    return (int) n;
-}
-
-
-/* Random rows of a type, one byte off any alignment; owned by the caller. */
-static uint8_t *
-make(const t_type_t *t, uint32_t rows, uint32_t cols)
-{
-    size_t   row = cols / t->block * t->bytes;
-    uint8_t *p = t_alloc(rows * row + 1);
-    uint32_t i;
-
-    for (i = 0; i < rows; i++) {
-        t_weights(t, p + 1 + i * row, cols);
-    }
-
-    return p;
-}
-
-
-static k_source_t
-source(const t_type_t *t, k_role_t role, const uint8_t *data, uint32_t rows,
-       uint32_t cols)
-{
-    return (k_source_t){.type = t->type,
-                        .role = role,
-                        .rows = rows,
-                        .cols = cols,
-                        .data = data,
-                        .name = t->name};
-}
-
-
-/* The device's values of rows [row, row + n). */
-static double *
-values(const cu_matrix_t *m, uint32_t row, uint32_t n)
-{
-    static const uint32_t elem[] = {
-        [CU_F32] = 4, [CU_F16] = 2, [CU_BF16] = 2, [CU_F8] = 1};
-
-    void     *dev;
-    double   *v;
-    cu_type_t type;
-
-    v = malloc(n * m->cols * sizeof(double));
-    type = m->form == CU_W_PLAIN ? m->type : CU_F16;
-
-    if (m->form == CU_W_PLAIN) {
-        dev_read(type, v,
-                 (const uint8_t *) m->data
-                     + (size_t) row * m->cols * elem[type],
-                 n * m->cols);
-        return v;
-    }
-
-    dev = dev_new(n * m->cols * 2);
-    if (cu_dequant(CU_F16, m, row, n, dev, NULL) != 0) {
-        printf("Bail out! cu_dequant\n");
-        exit(2);
-    }
-    dev_read(type, v, dev, n * m->cols);
-    dev_free(dev);
-
-    return v;
-}
-
-
-/* How many are not the source's, within what T or BF16 can say. */
-static int
-differ(const cu_matrix_t *m, const t_type_t *t, const uint8_t *data,
-       uint32_t from)
-{
-    int      bad;
-    double  *v, want, most;
-    size_t   row;
-    uint32_t i, k;
-
-    v = values(m, 0, m->rows);
-    row = m->cols / t->block * t->bytes;
-    most = m->form != CU_W_PLAIN ? 0x1p-10 : t->block > 1 ? 0x1p-8 : 0;
-    bad = 0;
-
-    for (i = 0; i < m->rows; i++) {
-        for (k = 0; k < m->cols; k++) {
-            want = t_element(t, data + (from + i) * row, k);
-            bad += !(fabs(v[i * m->cols + k] - want)
-                     <= most * fabs(want) + (most ? 1e-6 : 0));
-        }
-    }
-
-    free(v);
-
-    return bad;
 }
 
 
@@ -658,238 +501,6 @@ test_errors(void)
 
     k_backend_cuda.weights_free(be, NULL);
     free(bytes);
-}
-
-
-/* Three matrices loaded one after the other, as a model's q, k and v. */
-static void
-load_three(const t_type_t *t, const uint32_t *rows, uint32_t cols,
-           uint8_t **data, k_weight_t **w)
-{
-    int        i;
-    char       err[K_ERR_MAX] = "";
-    k_source_t src;
-
-    for (i = 0; i < 3; i++) {
-        data[i] = make(t, rows[i], cols);
-        src = source(t, K_ROLE_MATRIX, data[i] + 1, rows[i], cols);
-        if (k_backend_cuda.weights_load(be, &src, &w[i], err) != 0) {
-            printf("Bail out! %s\n", err);
-            exit(2);
-        }
-    }
-}
-
-
-/* The joined matrix has all rows of the three. */
-static int
-joined_differs(const cu_matrix_t *all, const t_type_t *t, const uint32_t *rows,
-               uint8_t **data)
-{
-    int      bad;
-    double  *v, want, most;
-    size_t   row;
-    uint32_t i, j, k, at;
-
-    v = values(all, 0, all->rows);
-    row = all->cols / t->block * t->bytes;
-    most = all->form != CU_W_PLAIN ? 0x1p-10 : 0;
-    bad = 0;
-
-    for (i = 0, at = 0; i < 3; at += rows[i], i++) {
-        for (j = 0; j < rows[i]; j++) {
-            for (k = 0; k < all->cols; k++) {
-                want = t_element(t, data[i] + 1 + j * row, k);
-                bad += !(fabs(v[(at + j) * all->cols + k] - want)
-                         <= most * fabs(want) + (most ? 1e-6 : 0));
-            }
-        }
-    }
-
-    free(v);
-
-    return bad;
-}
-
-
-static void
-test_join(const t_type_t *t, uint32_t cols)
-{
-    int                i;
-    uint8_t           *data[3];
-    k_weight_t        *w[3];
-    cu_matrix_t        all;
-    const cu_matrix_t *m[3];
-
-    static const uint32_t rows[] = {16, 8, 8};
-
-    load_three(t, rows, cols, data, w);
-    for (i = 0; i < 3; i++) {
-        m[i] = &w[i]->m;
-    }
-
-    is_int(cu_weights_join(m, 3, &all), 1, "%s: joined as they lie", t->name);
-    ok(all.rows == 32 && all.data == m[0]->data, "%s: all their rows", t->name);
-    is_int(joined_differs(&all, t, rows, data), 0, "%s: their values", t->name);
-    is_int(cu_weights_join(m, 1, &all), 1, "%s: one alone", t->name);
-    is_int(cu_weights_join(m, 0, &all), 0, "%s: none", t->name);
-
-    m[1] = &w[2]->m;
-    is_int(cu_weights_join(m, 2, &all), 0, "%s: with a gap", t->name);
-    is_int(cu_weights_merge(be, w, 3), 0, "%s: nothing to merge", t->name);
-    ok(w[0]->shared == NULL, "%s: and nothing was moved", t->name);
-
-    for (i = 0; i < 3; i++) {
-        k_backend_cuda.weights_free(be, w[i]);
-        free(data[i]);
-    }
-    is_int(used(), 0, "%s: freed", t->name);
-}
-
-
-/* Sizes that are no multiple of 256 leave gaps; they are moved. */
-static void
-test_merge(const t_type_t *t, uint32_t cols)
-{
-    int                i, bad;
-    uint8_t           *data[3];
-    k_weight_t        *w[3];
-    cu_matrix_t        all;
-    const cu_matrix_t *m[3];
-
-    static const uint32_t rows[] = {17, 5, 3};
-
-    load_three(t, rows, cols, data, w);
-    for (i = 0; i < 3; i++) {
-        m[i] = &w[i]->m;
-    }
-
-    is_int(cu_weights_join(m, 3, &all), 0, "%s: apart", t->name);
-    is_int(cu_weights_merge(be, w, 3), 0, "%s: merged", t->name);
-    is_int(cu_weights_join(m, 3, &all), 1, "%s: joined", t->name);
-    is_int(joined_differs(&all, t, rows, data), 0, "%s: all values", t->name);
-
-    bad = 0;
-    for (i = 0; i < 3; i++) {
-        bad += differ(m[i], t, data[i] + 1, 0);
-    }
-    is_int(bad, 0, "%s: each one's values", t->name);
-    is_int(cu_weights_merge(be, w, 3), 0, "%s: merged again", t->name);
-
-    /* The middle one goes first, then a new group with one of the old. */
-    k_backend_cuda.weights_free(be, w[1]);
-    w[1] = w[2];
-    is_int(cu_weights_merge(be, w, 2), 0, "%s: those that are left", t->name);
-    is_int(differ(&w[0]->m, t, data[0] + 1, 0)
-               + differ(&w[1]->m, t, data[2] + 1, 0),
-           0, "%s: are as they were", t->name);
-    k_backend_cuda.weights_free(be, w[0]);
-    is_int(differ(&w[1]->m, t, data[2] + 1, 0), 0, "%s: the last of all too",
-           t->name);
-    k_backend_cuda.weights_free(be, w[1]);
-    ok(used() == 0 && be->used_weights == 0, "%s: freed", t->name);
-
-    for (i = 0; i < 3; i++) {
-        free(data[i]);
-    }
-}
-
-
-static void
-test_merge_f8(void)
-{
-    enum { ROWS = 8, COLS = 64 };
-
-    int                i, bad;
-    char               err[K_ERR_MAX];
-    float              scales[2][ROWS], back[2 * ROWS];
-    uint8_t            data[2][ROWS * COLS], got[2 * ROWS * COLS];
-    uint32_t           j;
-    k_source_t         src;
-    k_weight_t        *w[2];
-    cu_matrix_t        all;
-    const cu_matrix_t *m[2];
-
-    bad = 0;
-    for (i = 0; i < 2; i++) {
-        for (j = 0; j < ROWS * COLS; j++) {
-            data[i][j] = (uint8_t) test_rand(&seed);
-        }
-        for (j = 0; j < ROWS; j++) {
-            scales[i][j] = (float) test_normal(&seed);
-        }
-        src = (k_source_t){.type = K_F8_E4M3,
-                           .role = K_ROLE_MATRIX,
-                           .rows = ROWS,
-                           .cols = COLS,
-                           .data = data[i],
-                           .scales = scales[i],
-                           .n_scales = ROWS,
-                           .name = "f8"};
-        bad += k_backend_cuda.weights_load(be, &src, &w[i], err) != 0;
-        m[i] = &w[i]->m;
-    }
-
-    bad += cu_weights_join(m, 2, &all) != 0;
-    bad += cu_weights_merge(be, w, 2) != 0;
-    bad += cu_weights_join(m, 2, &all) != 1;
-    is_int(bad, 0, "E4M3: merged, with their scales");
-
-    dev_get(got, all.data, sizeof(got));
-    dev_get(back, all.scales, sizeof(back));
-    ok(memcmp(got, data, sizeof(got)) == 0
-           && memcmp(back, scales, sizeof(back)) == 0,
-       "E4M3: both whole");
-
-    k_backend_cuda.weights_free(be, w[0]);
-    k_backend_cuda.weights_free(be, w[1]);
-    is_int(used(), 0, "E4M3: freed");
-}
-
-
-static void
-test_merge_refused(void)
-{
-    int         i;
-    char        err[K_ERR_MAX];
-    void       *rest;
-    uint8_t    *data[3];
-    uint64_t    size, all, most;
-    k_source_t  src;
-    k_weight_t *w[3], *other[2];
-
-    static const uint32_t rows[] = {17, 5, 3};
-
-    load_three(&t_types[2], rows, 40, data, w);
-    other[0] = w[0];
-    src = source(&t_types[1], K_ROLE_MATRIX, data[0], 3, 40);
-    (void) k_backend_cuda.weights_load(be, &src, &other[1], err);
-    is_int(cu_weights_merge(be, other, 2), -ENOTSUP, "types differ");
-    k_backend_cuda.weights_free(be, other[1]);
-
-    src = source(&t_types[2], K_ROLE_MATRIX, data[0], 3, 48);
-    (void) k_backend_cuda.weights_load(be, &src, &other[1], err);
-    is_int(cu_weights_merge(be, other, 2), -ENOTSUP, "columns differ");
-    k_backend_cuda.weights_free(be, other[1]);
-
-    src = source(&t_types[2], K_ROLE_EXPERTS, data[0], 4, 40);
-    src.experts = 2;
-    (void) k_backend_cuda.weights_load(be, &src, &other[1], err);
-    is_int(cu_weights_merge(be, other, 2), -ENOTSUP, "experts");
-    k_backend_cuda.weights_free(be, other[1]);
-
-    cu_arena_stat(be->arena, &all, &size, &most);
-    rest = cu_arena_alloc(be->arena, most, 0);
-    is_int(cu_weights_merge(be, w, 3), -ENOMEM, "no room");
-    is_int(differ(&w[0]->m, &t_types[2], data[0] + 1, 0), 0,
-           "they are as they were");
-    cu_arena_free(be->arena, rest, most);
-
-    for (i = 0; i < 3; i++) {
-        k_backend_cuda.weights_free(be, w[i]);
-        free(data[i]);
-    }
-    is_int(used(), 0, "freed");
 }
 
 
