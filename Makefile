@@ -63,7 +63,7 @@ BACKEND_LIBS := $(CUDA_LIBS)
 endif
 TEST_SRC += $(CUDA_TEST)
 EMULATED := $(BUILD)/emu/ngx-llm-engine $(BUILD)/emu/llm-bench
-GPU_OBJ  := $(CUDA_OBJ)
+GPU_OBJ  := $(if $(SAN),,$(CUDA_OBJ))
 endif
 
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
@@ -235,7 +235,8 @@ $(BUILD)/t/%: $(BUILD)/obj/t/%.o $(LIB) $(BUILD)/obj/kernels/cuda/absent.o
 # For a machine with a GPU and nothing but libc and CUDA: the CUDA backend's
 # tests on the real device, and llm-bench for synthetic models: build/gpu.
 BARE     := build/gpu
-BARE_SRC := engine/base.c $(filter-out %/check.c,$(wildcard engine/sched/*.c)) \
+BARE_SRC := engine/base.c $(wildcard engine/model/gguf*.c \
+            engine/model/quant*.c) $(filter-out %/check.c,$(wildcard engine/sched/*.c)) \
             $(wildcard kernels/cpu/*.c) $(CUDA_C) kernels/cuda/blas_load.c \
             $(filter-out %/re_ecma_unicode.c,$(wildcard engine/grammar/gr.c \
             engine/grammar/gr_node.c engine/grammar/gr_parse*.c \
@@ -243,7 +244,7 @@ BARE_SRC := engine/base.c $(filter-out %/check.c,$(wildcard engine/sched/*.c)) \
             engine/grammar/grammar*.c engine/grammar/mask_*.c \
             engine/grammar/re*.c engine/grammar/vocab_trie.c))
 BARE_OBJ := $(BARE_SRC:%.c=$(BARE)/obj/%.o) $(CUDA_CU:%.cu=$(BUILD)/obj/gpu/%.o) \
-            $(patsubst %.cu,$(BUILD)/obj/gpu/%.o,$(wildcard t/cuda/probe*.cu))
+            $(patsubst %.cu,$(BUILD)/obj/gpu/%.o,$(wildcard t/cuda/emu_probe*.cu))
 BARE_BIN := $(CUDA_TEST:%.c=$(BARE)/%) $(BARE)/llm-bench
 
 gpu: $(BARE_BIN)

@@ -47,7 +47,6 @@ __launch_bounds__(CU_F8_THREADS)
     uint32_t i;
     uint8_t  b[V];
 
-    cu_grid_launch();
     cu_grid_wait();
 
     in += row * cols;

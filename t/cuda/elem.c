@@ -146,7 +146,7 @@ norm_check(cu_type_t t, const norm_case_t *c)
     v = malloc(c->cols * sizeof(double));
     x0 = malloc(c->cols * sizeof(double));
     got = malloc((size_t) c->cols * sizeof(double));
-    d = malloc((size_t) c->cols / 16 * sizeof(double) + 1);
+    d = malloc(((size_t) c->cols / 16 + 1) * sizeof(double));
     q = malloc(c->cols);
     rows = malloc(c->rows * sizeof(*rows));
     for (i = 0; i < c->rows; i++) {
