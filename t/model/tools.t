@@ -50,7 +50,7 @@ is(scalar(grep { $_->{tokens_per_s} > 0 && $_->{least} <= $_->{tokens_per_s}
 is($p->{arch}, 'llama', 'its architecture');
 ok($p->{weights} > 134e6 && $p->{memory_bytes} > 90e6 && $p->{load_seconds} > 0, 'its numbers');
 
-for (['bench --model x --backend cuda', qr/no "cuda" in this build/],
+for (['bench --model x --backend metal', qr/none of auto, cuda, cpu/], ['bench --model x --serve 12', qr{not IN/OUT}],
     ['bench', qr/usage/], ['perplexity --model x', qr/usage/],
     ['bench --model x --batch 1,x', qr/no number/], ['bench --model x --batch 1,,2', qr/no number/],
     ['bench --model x --quant q9', qr/q8_0, q4_k/], ['bench --model x --kernels mmx', qr/scalar/],
