@@ -63,6 +63,13 @@ serve_backend(serve_t *s)
         return rc;
     }
 
+    if (s->ops == &k_backend_cuda
+        && (s->opt.threads || s->opt.isa != K_ISA_AUTO
+            || s->opt.act != K_ACT_INT8)) {
+        log_warn("--threads, --kernels and --act are for the CPU: the GPU "
+                 "serves");
+    }
+
     log_notice("backend %s: %s", s->ops->name, s->ops->describe(s->be));
     backend_sizes(s);
 

@@ -18,7 +18,7 @@ static int
 absent_open(const k_config_t *conf, k_backend_t **be, char *err)
 {
     snprintf(err, K_ERR_MAX,
-             "this build has no CUDA: there was no nvcc of 12 "
-             "or 13 when it was built");
+             "this build has no CUDA (make build, with nvcc "
+             "12 or 13)");
     return -ENOTSUP;
 }

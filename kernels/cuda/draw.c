@@ -509,7 +509,7 @@ cu_draw_rounds(cu_drawer_t *draw, uint32_t parity, uint32_t n, const k_sample_t 
     for (i = 0; i < n && rc == 0; i += m) {
         m = draw_fits(draw, n - i, req + i);
         if (m == 0) {
-            return -E2BIG; /* one draw, and a list with tokens twice */
+            return -EINVAL; /* one draw, and a list with tokens twice */
         }
 
         draw_fill(draw, side->block, m, req + i, &lists, &masks);

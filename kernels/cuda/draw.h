@@ -69,7 +69,8 @@ void cu_draw_take(cu_drawer_t *draw, uint32_t parity, uint32_t n, k_sampled_t *o
 /*
  * After put() said -E2BIG: all n draws in as many rounds as it takes, behind
  * what `stream` has to do; waits for them.  The results are where fetch()
- * would have put them, and in drawn(): take() next.
+ * would have put them, and in drawn(): take() next.  -EINVAL: as put(); and one
+ * request's lists alone are too much, which only tokens named twice can do.
  */
 int cu_draw_rounds(cu_drawer_t *draw, uint32_t parity, uint32_t n, const k_sample_t *req,
                    uint32_t n_logits, const float *l, uint32_t ld, cudaStream_t stream);

@@ -113,11 +113,14 @@ $t->done;
 # One line, and the CPU serves; or an end that says why.
 subtest 'no GPU' => sub {
     local $ENV{CU_EMU_DEVICES} = 0;
+    my $out;
     $t = engine($emulated, model('llama', 'llama'), '--backend', 'auto');
     ok(LLMWhole::ready($t), 'no GPU: the CPU serves');
     like(LLMTest::slurp($t->{engine}{log}), qr/no GPU: .*; the CPU serves/, '... and says so');
     like(LLMTest::slurp($t->{engine}{log}), qr/backend cpu/, '... once');
-    my $out = `$emulated --backend cuda --socket /dev/null/x 2>&1`;
+    $out = `CU_EMU_DEVICES=1 timeout 5 $emulated --backend cuda --threads 2 --memory 100m --socket /dev/null/x 2>&1`;
+    like($out, qr/--threads, --kernels and --act are for the CPU/, 'options of the CPU: it says so');
+    $out = `$emulated --backend cuda --socket /dev/null/x 2>&1`;
     ok($? >> 8 == 1 && $out =~ /backend cuda: /, 'asked for: it ends') or diag($out);
     $t->done;
 };
