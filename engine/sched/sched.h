@@ -29,6 +29,10 @@
  * next are not drawn but entered, and computed as one chunk.  In free text a
  * token is drawn first, then asked about.  Draws are counted by position, so
  * the output does not depend on which of this happened when.
+ *
+ * STEPS AHEAD.  Where a backend computes beside the CPU, the next step is
+ * handed over before the one before has told its tokens, as long as only plain
+ * sequences run: ahead.c.  No output changes by that either.
  */
 
 #ifndef LLM_SCHED_SCHED_H

@@ -13,11 +13,15 @@
  *     blas_load.c  cuBLASLt's functions, by dlopen()
  *     peak.c     the roof: what the device can do at most
  *     probe.cu   whether this build has kernels for the device
- *     lower.c    a program made into nodes: which kernels, on what
- *     exec.c     a program given its buffers
- *     step.c     a step: metadata, attention's plan, nodes or a graph of them
+ *     check.c    a program checked
+ *     lower.c    it is made into nodes: which kernels, on what
+ *     exec.c     and given its buffers
+ *     meta.c     a step's metadata, and attention's plan
+ *     run.c      nodes launched
+ *     step.c     a step: one after the other, and ahead of their results
  *     graph.c    graphs by bucket, captured when first wanted
  *     draw.c     sampling: requests to the device, results from it
+ *     quant_layout.c  where the planes of block types lie
  *
  * STREAMS.  Steps, draws and kv_copy() go to `stream`, from the step loop's
  * thread; weights go to `load_stream`, from loader threads, under `load_lock`.
