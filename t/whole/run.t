@@ -10,6 +10,10 @@ use LLMTest;
 use LLMWhole;
 use Test::More;
 
+# Where this runs in the background of a shell, SIGINT may be ignored; what is
+# ignored no script can trap.
+$SIG{INT} = 'DEFAULT';
+
 LLMWhole::need_model();
 plan(skip_all => 'the module is not built for the plain NGINX') unless -e 'build/ngx_http_llm_module.so';
 
